@@ -1,0 +1,1 @@
+"""One LightningDataModule a data set."""

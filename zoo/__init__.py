@@ -1,0 +1,3 @@
+"""Multimodal sequential recommenders on PyTorch Lightning."""
+
+__version__ = "0.1.0"

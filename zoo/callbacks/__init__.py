@@ -1,0 +1,1 @@
+"""Lightning callbacks: checkpoints that resume exactly, tables, pictures, progress."""

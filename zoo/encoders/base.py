@@ -1,0 +1,91 @@
+"""What every item encoder looks like: per-layer states, tokens and one pooled vector an item."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple, Self
+
+from torch import Tensor, nn
+
+from zoo.types import Content, ContentTransform
+
+
+@dataclass
+class EncoderSpec:
+    """Which tower encodes a modality, how much of it is trained, and what is read from it.
+
+    Args:
+        name: A hub name or a local folder of a transformers model, ``timm/<model>``, ``open_clip/<model>``,
+            or with ``config`` the architecture to build from it (a transformers model type such as ``bert``).
+        tune: Blocks trained, counted from the top: a number, ``all`` or ``none``.
+        config: Architecture of a tower built from its configuration with random weights; nothing is
+            downloaded. Without it the pre-trained weights are loaded.
+        weights: A local file of weights (safetensors, or a state dict read without unpickling objects).
+        tokenizer: Tokenizer's hub name or folder when it is not ``name``; ``words`` hashes whole words and
+            needs no file.
+        pool: How tokens become one vector: ``default`` is the tower's own way, ``cls``, ``mean``.
+        max_tokens: Text tokens kept, special ones included.
+        image_size: Side of the prepared square image in pixels; by default the tower's own.
+        cached: Encode the catalogue once with the frozen tower and train on the stored vectors (two-stage).
+        states: Layer states returned: ``none``, ``all``, or a list of indices; 0 is the embedding output.
+        checkpointing: Recompute activations in the backward pass: less memory, more time.
+    """
+
+    name: str
+    tune: int | Literal["none", "all"] = "all"
+    config: dict[str, Any] | None = None
+    weights: str | None = None
+    tokenizer: str | None = None
+    pool: Literal["default", "cls", "mean"] = "default"
+    max_tokens: int = 30
+    image_size: int | None = None
+    cached: bool = False
+    states: list[int] | Literal["none", "all"] = field(default="none")
+    checkpointing: bool = False
+
+    @classmethod
+    def of(cls, value: "EncoderSpec | dict[str, Any] | None") -> Self | None:
+        """The spec itself, or one rebuilt from the plain dict a checkpoint holds."""
+        if value is None or isinstance(value, cls):
+            return value
+        return cls(**(value if isinstance(value, dict) else asdict(value)))
+
+
+class Encoded(NamedTuple):
+    """What an encoder gives for N items; parts that were not asked for are None."""
+
+    pooled_ND: Tensor
+    tokens_NTD: Tensor | None = None
+    mask_NT: Tensor | None = None
+    states_NKD: Tensor | None = None
+    present_N: Tensor | None = None
+
+
+class Encoder(nn.Module, ABC):
+    """A tower of one modality."""
+
+    width: int
+    """Width of the pooled vector."""
+    depth: int
+    """Blocks: layer states are 0..depth."""
+
+    @abstractmethod
+    def transform(self) -> ContentTransform:
+        """How raw content is prepared for this tower."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Architecture in plain values, enough to rebuild the tower without its weights.
+
+        Travels in the checkpoint: ``EncoderSpec.config`` takes it back.
+        """
+
+    @abstractmethod
+    def blocks(self) -> list[list[str]]:
+        """Parameter-name prefixes from the input to the output: embedding first, then each block.
+
+        What no prefix covers (a final norm) counts as the top and is trained with any block.
+        """
+
+    @abstractmethod
+    def forward(self, content: Content) -> Encoded:
+        """Encodes N items."""

@@ -1,0 +1,1 @@
+"""Fusion of the modalities of one item into one vector."""

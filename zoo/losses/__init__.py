@@ -1,0 +1,1 @@
+"""Training losses; they see vectors and ids, never content."""

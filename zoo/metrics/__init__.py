@@ -1,0 +1,1 @@
+"""Ranking metrics, exact on one process or many."""

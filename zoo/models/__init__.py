@@ -1,0 +1,1 @@
+"""One file a paper; README.md says how to add one."""

@@ -1,0 +1,1 @@
+"""Sequence backbones: from item vectors in order to user states."""

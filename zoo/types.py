@@ -1,0 +1,142 @@
+"""The contract between data and models: batches, the catalogue's sizes, and how content is prepared.
+
+This file imports nothing of the project. Tensor names end in their dimensions; this is the one legend:
+
+========  ==========================================  ========  =========================================
+letter    is                                          letter    is
+========  ==========================================  ========  =========================================
+B         users in the batch                          D         width (of the model, or of an encoder)
+L         history length                              T         tokens, patches or frames
+S         slots = L + 1 (history and last target)     K         kept layer states; 0 = embedding output
+N         distinct items in the batch, row 0 padding  M         modalities
+I         catalogue rows, row 0 is the padding item   U         users
+C         candidates scored                           H         hidden (seen) items of a user, 0-padded
+P         real positions: those with a next item      A         sensitive attributes
+E         edges of a graph
+========  ==========================================  ========  =========================================
+
+Item ids are 1..I-1 and 0 is padding; sequences are left-padded, everywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+Content = dict[str, Tensor]
+"""One modality of N items: named tensors whose first dimension is N.
+
+Every content carries ``present`` (N,) bool: false where the raw item was missing or unreadable. Text adds
+``tokens`` (N, T) int32, -1 after the last token; images add ``pixels`` (N, 3, height, width) uint8.
+"""
+
+
+class CatalogSpec(NamedTuple):
+    """Sizes a model needs to make its data-sized parameters. Plain values: it is stored in checkpoints."""
+
+    n_items: int
+    """Catalogue rows I, the padding row 0 included."""
+    n_users: int
+    """User rows U, the padding row 0 included."""
+    state_shapes: dict[str, list[int]]
+    """Cached modality -> [K, D]."""
+    n_classes: dict[str, int]
+    """Sensitive attribute -> classes; mostly empty."""
+    fingerprint: str = ""
+    """Identifies the catalogue: which item has which row. A checkpoint of another one is refused."""
+
+
+class SequenceBatch(NamedTuple):
+    """A batch of training histories, the content of their distinct items, and where the labels are."""
+
+    user_B: Tensor
+    """User rows."""
+    items_BS: Tensor
+    """Catalogue ids, left-padded with 0."""
+    negatives_BL: Tensor | None
+    """One sampled negative per position (0 where padded), for BCE and BPR."""
+    unique_N: Tensor
+    """Sorted distinct ids of the two above; always starts with 0, the padding item."""
+    slots_BS: Tensor
+    """``unique_N[slots_BS] == items_BS``."""
+    negative_slots_BL: Tensor | None
+    """``unique_N[negative_slots_BL] == negatives_BL``."""
+    content: dict[str, Content]
+    """Modality -> content of the N items; row 0 belongs to padding and is never encoded."""
+    log_pop_BS: Tensor
+    """Log share of the training interactions; 0 for padding."""
+    positions_P: Tensor
+    """Flat indices into (B, L) of the positions that hold an item and have a next one, in order.
+
+    Made on the host, so that no step asks the device how many there are.
+    """
+
+
+class PairBatch(NamedTuple):
+    """A batch of user-item training pairs with one negative each."""
+
+    user_B: Tensor
+    item_B: Tensor
+    negative_B: Tensor
+    attributes_BA: Tensor | None
+    unique_N: Tensor
+    """Sorted distinct ids of the two above; always starts with 0."""
+    item_slots_B: Tensor
+    negative_slots_B: Tensor
+    content: dict[str, Content]
+
+
+class EvalBatch(NamedTuple):
+    """One row a user: history, target, and the items that may not be recommended."""
+
+    user_B: Tensor
+    history_BL: Tensor
+    target_B: Tensor
+    """The held-out item; 0 where there is none (prediction)."""
+    hidden_BH: Tensor
+
+
+@runtime_checkable
+class ContentTransform(Protocol):
+    """How an encoder wants the raw content of its modality prepared; runs once an item, before training.
+
+    A transform is picklable and cheap to make: no network weights are loaded for it.
+    """
+
+    key: str
+    """Names everything that changes the output; prepared arrays are kept under it."""
+    fields: dict[str, tuple[tuple[int, ...], str]]
+    """Field -> (shape of one item, numpy dtype), without ``present``."""
+    fill: dict[str, int]
+    """Field -> value of rows whose item is missing, and of the padding row."""
+
+    def __call__(self, raw: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+        """Prepares n raw values: strings for text, RGB ``PIL.Image`` for images.
+
+        Returns:
+            Field -> array (n, *shape).
+        """
+        ...
+
+
+class ModelNeeds(NamedTuple):
+    """What a model asks of the data: which modalities, how prepared, in which kind of batch."""
+
+    transforms: Mapping[str, ContentTransform]
+    """Modality -> transform."""
+    batch: Literal["sequence", "pair"] = "sequence"
+    negatives: bool = False
+
+
+class ItemSource(Protocol):
+    """The catalogue as a model sees it; implemented by the data modules."""
+
+    n_items: int
+    counts_I: npt.NDArray[np.int64]
+    """Training interactions of every item; 0 for padding and for items never seen in training."""
+
+    def content(self, ids_N: npt.NDArray[np.int64], modalities: Sequence[str]) -> dict[str, Content]:
+        """Content of the given catalogue rows, as host tensors."""
+        ...
