@@ -44,6 +44,8 @@ class CatalogSpec(NamedTuple):
     """Cached modality -> [K, D]."""
     n_classes: dict[str, int]
     """Sensitive attribute -> classes; mostly empty."""
+    max_len: int = 20
+    """History length L the data was cut to."""
     fingerprint: str = ""
     """Identifies the catalogue: which item has which row. A checkpoint of another one is refused."""
 
@@ -128,6 +130,8 @@ class ModelNeeds(NamedTuple):
     """Modality -> transform."""
     batch: Literal["sequence", "pair"] = "sequence"
     negatives: bool = False
+    cached: frozenset[str] = frozenset()
+    """Modalities encoded once for the whole catalogue: prepared, but not sent with the batches."""
 
 
 class ItemSource(Protocol):
