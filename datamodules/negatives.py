@@ -1,0 +1,74 @@
+"""Negatives drawn by counting, not from a generator's state: the same whoever draws them, and when.
+
+A negative is a function of (seed, epoch, row, position), through the finaliser of SplitMix64 (Steele, Lea and
+Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). So it depends neither on the batch its
+row is in nor on the worker that makes it, and a resumed run draws what an uninterrupted one does.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint64]
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+
+
+def _absorb(state: Words, word: npt.NDArray[np.integer] | int) -> Words:
+    """Mixes one more word into a 64-bit state; both broadcast, arithmetic wraps."""
+    mixed: Words = (state ^ np.asarray(word, dtype=np.int64).astype(np.uint64)) + _STEP
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def uniform_negatives(
+    seed: int,
+    epoch: int,
+    rows_B: npt.NDArray[np.integer],
+    items_BS: npt.NDArray[np.integer],
+    n_items: int,
+) -> npt.NDArray[np.int64]:
+    """One negative for every real position: uniform over the items that the row does not contain.
+
+    Negative t belongs to target t + 1. As in MoRec (SIGIR 2023), the draw is uniform over all items but those
+    of the row's own training sequence, held-out and never trained items included. Where the authors draw
+    until an item is not in the sequence, here the k-th item outside it is taken at once, with k uniform:
+    the same distribution, without a loop that a long history could keep going.
+
+    Args:
+        seed: Of the run.
+        epoch: Of the training; another one gives other negatives.
+        rows_B: Identity of each row within the data set.
+        items_BS: Left-padded item ids of the rows' training sequences.
+        n_items: Catalogue rows, the padding row included; below 2 ** 32.
+
+    Returns:
+        Item ids (B, L) with L = S - 1; 0 where ``items_BS[:, t]`` is padding, and in a row that contains the
+        whole catalogue and so has no negative (the padding item scores zero whatever the user vector).
+        Positions are counted from the right, so trimming padding off a batch changes no negative.
+    """
+    n_rows, n_slots = items_BS.shape
+    # Distinct items of a row in rising order; what is no item (padding, repetitions) goes behind them all.
+    sorted_BS = np.sort(items_BS.astype(np.int64), axis=1)
+    extra_BS = sorted_BS == 0
+    extra_BS[:, 1:] |= sorted_BS[:, 1:] == sorted_BS[:, :-1]
+    sorted_BS[extra_BS] = n_items + n_slots
+    sorted_BS.sort(axis=1)
+    outside_B1 = (n_items - 1 - (n_slots - extra_BS.sum(axis=1, keepdims=True))).astype(np.uint64)
+
+    state_11 = _absorb(_absorb(np.zeros((1, 1), dtype=np.uint64), seed), epoch)
+    from_right_L = np.arange(n_slots - 2, -1, -1)
+    state_BL = _absorb(_absorb(state_11, rows_B[:, None]), from_right_L)
+    # The upper 32 bits times c, shifted down, are uniform below c up to c / 2**32.
+    k_BL = (((state_BL >> np.uint64(32)) * outside_B1) >> np.uint64(32)).astype(np.int64)
+
+    # The k-th item outside is k + 1, plus one for every item of the row with at most k outsiders below it.
+    below_BS = np.minimum(sorted_BS - 1 - np.arange(n_slots), n_items)
+    offset_B1 = np.arange(n_rows)[:, None] * (n_items + 1)  # makes one rising array of all rows
+    passed_BL = np.searchsorted((below_BS + offset_B1).ravel(), (k_BL + offset_B1).ravel(), side="right")
+    passed_BL = passed_BL.reshape(k_BL.shape) - np.arange(n_rows)[:, None] * n_slots
+    drawn_BL: npt.NDArray[np.int64] = k_BL + 1 + passed_BL
+    drawn_BL[(items_BS[:, :-1] == 0) | (outside_B1 == 0)] = 0
+    return drawn_BL
