@@ -1,0 +1,137 @@
+"""SASRec: a causal Transformer over the items of a history.
+
+"Self-Attentive Sequential Recommendation", ICDM 2018, https://arxiv.org/abs/1808.09781, in the form used by
+"Where to Go Next for Recommender Systems? ID- vs. Modality-based Recommender Models Revisited", SIGIR 2023,
+https://arxiv.org/abs/2303.13835, official code https://github.com/westlake-repl/IDvs.MoRec: layer norms after
+the residual sums, projections without bias, an inner feed-forward width of 4 D, no norm at the end.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.sequence.base import causal_mask
+
+NORM_EPS = 1e-6
+
+
+class SASRecBlock(nn.Module):
+    """Self-attention and a feed-forward layer, each added to its input and then normalised.
+
+    Args:
+        width: Width D of the states.
+        n_heads: Attention heads; they share the width.
+        dropout: Rate on attention weights and on the outputs of both layers.
+    """
+
+    def __init__(self, width: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.attention_dropout = dropout
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.feed_in = nn.Linear(width, 4 * width)
+        self.feed_out = nn.Linear(4 * width, width)
+        self.feed_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-normal matrices, zero biases."""
+        # One product serves three projections; each keeps the spread of a D x D matrix of its own.
+        for matrix_DD in self.query_key_value.weight.chunk(3):
+            nn.init.xavier_normal_(matrix_DD)
+        nn.init.xavier_normal_(self.output.weight)
+        for layer in (self.feed_in, self.feed_out):
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, hidden_BLD: Tensor, allowed_B1LL: Tensor) -> Tensor:
+        """One layer of the Transformer.
+
+        Args:
+            hidden_BLD: States of the layer below.
+            allowed_B1LL: Bool, query by key, true where attention is allowed.
+
+        Returns:
+            (B, L, D) states.
+        """
+        attended_BLD = self.attend(hidden_BLD, allowed_B1LL)
+        hidden_BLD = self.attention_norm(hidden_BLD + self.dropout(attended_BLD))
+        fed_BLD = self.feed_out(F.relu(self.feed_in(hidden_BLD)))
+        return cast(Tensor, self.feed_norm(hidden_BLD + self.dropout(fed_BLD)))
+
+    def attend(self, hidden_BLD: Tensor, allowed_B1LL: Tensor) -> Tensor:
+        """Multi-head self-attention with its output projection, (B, L, D)."""
+        split = self.query_key_value(hidden_BLD).unflatten(-1, (3, self.n_heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, L, 3, heads, w) -> 3 x (B, heads, L, w)
+        rate = self.attention_dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed_B1LL, dropout_p=rate)
+        return cast(Tensor, self.output(mixed.transpose(1, 2).flatten(2)))  # (B, heads, L, w) -> (B, L, D)
+
+
+class SASRec(nn.Module):
+    """The SASRec user encoder.
+
+    It has ``n_layers * (12 D^2 + 9 D) + max_len * D + 2 D`` parameters. States at real positions depend
+    neither on what stands at padded positions nor on how much padding there is.
+
+    Args:
+        width: Width D of item vectors and states.
+        max_len: Longest history; one learned position each.
+        n_layers: Transformer blocks.
+        n_heads: Attention heads; must divide the width.
+        dropout: The one rate, on the input, the attention weights and the outputs of both layers of a block.
+
+    Raises:
+        ValueError: The heads do not divide the width.
+
+    >>> backbone = SASRec(width=512, max_len=20)
+    >>> sum(parameter.numel() for parameter in backbone.parameters())
+    6311936
+    """
+
+    def __init__(
+        self, width: int, max_len: int, n_layers: int = 2, n_heads: int = 2, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        if width % n_heads:
+            msg = f"SASRec: n_heads={n_heads} must divide width={width}; change one of them."
+            raise ValueError(msg)
+        self.max_len = max_len
+        self.position_LD = nn.Parameter(torch.empty(max_len, width))
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(SASRecBlock(width, n_heads, dropout) for _ in range(n_layers))
+        nn.init.xavier_normal_(self.position_LD)
+
+    def forward(self, item_BLD: Tensor, real_BL: Tensor) -> Tensor:
+        """Reads the histories.
+
+        Args:
+            item_BLD: Item vectors, left-padded; L may be anything up to ``max_len``.
+            real_BL: True where a slot holds an item.
+
+        Returns:
+            (B, L, D) user states.
+
+        Raises:
+            ValueError: The histories are longer than ``max_len``.
+        """
+        length = item_BLD.shape[1]
+        if length > self.max_len:
+            msg = (
+                f"SASRec has {self.max_len} positions but got histories of length {length}; "
+                "give model and data the same max_len."
+            )
+            raise ValueError(msg)
+        # Positions are counted from the newest item, so trimming padding on the left changes nothing.
+        position_LD = self.position_LD[self.max_len - length :]
+        hidden_BLD: Tensor = self.dropout(self.norm(item_BLD + position_LD))
+        allowed_B1LL = causal_mask(real_BL)
+        for block in self.blocks:
+            hidden_BLD = block(hidden_BLD, allowed_B1LL)
+        return hidden_BLD
