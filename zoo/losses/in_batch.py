@@ -52,9 +52,8 @@ def _in_batch_ce(
     logits_PN = torch.addmm(log_count_N - log_pop_N, user_PD, item_ND.T)
     # The positive is one slot: of its copies, only the target slot is a candidate.
     positive_P1 = logits_PN.gather(1, target_P[:, None]) - log_count_N[target_P][:, None]
-    # In place: the product does not need its own result again, and a second (P, N) matrix is never made.
-    logits_PN.scatter_(1, own_PS, float("-inf"))
-    logits_PN.scatter_(1, target_P[:, None], positive_P1)
+    logits_PN = logits_PN.scatter(1, own_PS, float("-inf"))
+    logits_PN = logits_PN.scatter(1, target_P[:, None], positive_P1)
     return F.cross_entropy(logits_PN, target_P)
 
 
