@@ -1,0 +1,365 @@
+"""The Lightning data module of every data set: preparation into a cache, windows, and the loaders.
+
+A data set is a subclass that says which files it reads, how they become ``Tables``, and where raw content
+lies. Everything prepared is kept under a key of all it was made from, so nothing stale is ever read.
+"""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from datamodules.cache import check_space, digest, file_stamp, make_folder, write_atomic, write_json
+from datamodules.collate import PairCollate, SequenceCollate, eval_collate
+from datamodules.errors import BadImageError
+from datamodules.histories import EvalRows, EvalWindows, TrainWindows
+from datamodules.item_store import ItemStore, Preparation, RawContent, bad_items_csv
+from datamodules.loader import ResumableLoader
+from datamodules.media import open_image
+from datamodules.pairs import TrainPairs
+from datamodules.sampler import EvalSampler, TrainBatchSampler
+from datamodules.splits import Stage, Windows, leave_two_out
+from datamodules.tables import Report, Tables
+from zoo.types import CatalogSpec, ModelNeeds
+
+LAYOUT = 1
+"""Raised when cached tables or windows change their meaning, so that older ones are not read."""
+MIN_LEN = 4
+"""The shortest history that leaves an input and a target to train on, beside the two held-out items."""
+
+
+class _Needy(Protocol):
+    def needs(self) -> ModelNeeds: ...
+
+
+class _Catalogue(NamedTuple):
+    """Which raw item and user has which row."""
+
+    items: pl.DataFrame
+    windows: Windows
+    counts_I: npt.NDArray[np.int64]
+    report: Report
+
+
+class RecDataModule(LightningDataModule, ABC):
+    """Reads a data set once into a cache, and deals batches from there.
+
+    Without a trainer, call ``bind`` with what the model needs, then ``prepare_data`` and ``setup``.
+
+    Args:
+        root: Folder with the raw data.
+        cache_dir: Folder for what is prepared; by default ``.mmzoo`` in the root.
+        max_len: History length L. Of every user the last L + 3 interactions are used.
+        min_len: Users with fewer interactions are left out.
+        batch_size: Rows in a training batch of one process: users, or pairs for models of pairs.
+        eval_batch_size: Users in an evaluation batch of one process.
+        num_workers: Processes that make training batches; with 0 the trainer's own does.
+        seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    spec: CatalogSpec
+    """Sizes of the catalogue; there after ``setup``."""
+    items: ItemStore
+    """Content of the catalogue; there after ``setup``."""
+
+    def __init__(
+        self,
+        root: str,
+        cache_dir: str | None = None,
+        max_len: int = 20,
+        min_len: int = 5,
+        batch_size: int = 64,
+        eval_batch_size: int = 512,
+        num_workers: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        if min_len < MIN_LEN:
+            raise ValueError(
+                f"Expected min_len >= {MIN_LEN}, found {min_len}: the last two interactions are held out, "
+                "and training needs one to start from and one to predict."
+            )
+        for name, value in {
+            "max_len": max_len,
+            "batch_size": batch_size,
+            "eval_batch_size": eval_batch_size,
+        }.items():
+            if value < 1:
+                raise ValueError(f"Expected {name} >= 1, found {value}.")
+        self.root = Path(root).expanduser()
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else self.root / ".mmzoo"
+        self.max_len = max_len
+        self.min_len = min_len
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self._bound: ModelNeeds | None = None
+        self._catalogue: _Catalogue | None = None
+
+    # What a data set says -----------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def cache_name(self) -> str:
+        """Name of the data set and its part, fit for a folder."""
+
+    @abstractmethod
+    def table_files(self) -> list[Path]:
+        """Raw files the tables are read from.
+
+        Raises:
+            DataNotFoundError: If one is missing.
+        """
+
+    @abstractmethod
+    def read_tables(self) -> Tables:
+        """Reads the raw files."""
+
+    @abstractmethod
+    def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
+        """Raw content of the catalogue.
+
+        Args:
+            modality: Such as ``text`` or ``image``.
+            items: The item table's rows in the order of the catalogue; the result has one more, row 0.
+
+        Raises:
+            ValueError: If the data set has no such modality.
+        """
+
+    # Preparation --------------------------------------------------------------------------------------
+
+    def bind(self, needs: ModelNeeds) -> None:
+        """Says what the model needs, where no trainer does."""
+        self._bound = needs
+
+    @property
+    def needs(self) -> ModelNeeds:
+        """What the trainer's model needs, or what was bound; ids only if neither is there."""
+        if self.trainer is not None and self.trainer.lightning_module is not None:
+            return cast(_Needy, self.trainer.lightning_module).needs()
+        return self._bound or ModelNeeds(transforms={})
+
+    @property
+    def cache(self) -> Path:
+        """Where this data set's prepared files lie."""
+        return self.cache_dir / self.cache_name
+
+    def prepare_data(self) -> None:
+        """Reads, cuts and prepares whatever is not in the cache yet; one process of a machine does it.
+
+        Raises:
+            DataNotFoundError: If raw files are missing.
+            DiskFullError: If the disk cannot hold the cache.
+        """
+        files = self.table_files()
+        raw_bytes = sum(file.stat().st_size for file in files)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        tables = make_folder(self._tables_folder(), raw_bytes, self._write_tables)
+        windows = make_folder(
+            self._windows_folder(), raw_bytes, lambda part: self._write_windows(tables, part)
+        )
+        catalogue = _load_catalogue(windows)
+        work = [self._preparation(modality, catalogue.items) for modality in self.needs.transforms]
+        needed = sum(preparation.needed_bytes() for preparation in work)
+        if needed:
+            check_space(self.cache, needed)
+        store = ItemStore({p.raw.modality: p.run() for p in work}, catalogue.counts_I)
+        bad = list(store.bad_items())
+        if bad:
+            write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
+            rank_zero_warn(f"{_bad_summary(store)} See {self.cache / 'bad_items.csv'}.")
+        rank_zero_info(_report_text(self.cache_name, catalogue.report, store))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Opens what ``prepare_data`` left in the cache.
+
+        Raises:
+            RuntimeError: If it was not called, or the raw files have changed since.
+        """
+        folder = self._windows_folder()
+        if not folder.exists():
+            raise RuntimeError(
+                f"Expected prepared data of {self.cache_name} in {folder}, found none. Call prepare_data() "
+                "before setup(); if a trainer did, the raw files have changed in the meantime."
+            )
+        if self._catalogue is None:
+            self._catalogue = _load_catalogue(folder)
+        catalogue = self._catalogue
+        stores = {m: self._preparation(m, catalogue.items).folder for m in self.needs.transforms}
+        self.items = ItemStore(stores, catalogue.counts_I)
+        self.spec = CatalogSpec(
+            n_items=len(catalogue.counts_I),
+            n_users=catalogue.windows.n_users,
+            state_shapes={},
+            n_classes={},
+            max_len=self.max_len,
+            fingerprint=digest(self.item_names),
+        )
+
+    def _tables_folder(self) -> Path:
+        return (
+            self.cache / f"tables-{digest([LAYOUT, self.cache_name, *map(file_stamp, self.table_files())])}"
+        )
+
+    def _windows_folder(self) -> Path:
+        return self.cache / f"windows-{digest([self._tables_folder().name, self.max_len, self.min_len])}"
+
+    def _write_tables(self, folder: Path) -> None:
+        tables = self.read_tables()
+        tables.save(folder)
+        write_json(folder / "report.json", tables.report.plain())
+
+    def _write_windows(self, tables_folder: Path, folder: Path) -> None:
+        tables = Tables.load(tables_folder, _load_report(tables_folder))
+        split = leave_two_out(tables, self.max_len, self.min_len)
+        np.save(folder / "offsets.npy", split.windows.offsets)
+        np.save(folder / "items.npy", split.windows.items)
+        np.save(folder / "counts.npy", split.windows.train_counts(len(split.kept_items) + 1))
+        tables.items[split.kept_items].write_parquet(folder / "items.parquet")
+        tables.users.gather(split.kept_lines).to_frame("user").write_parquet(folder / "users.parquet")
+        write_json(folder / "report.json", tables.report.merged(split.report).plain())
+
+    def _preparation(self, modality: str, items: pl.DataFrame) -> Preparation:
+        return Preparation(self.cache, self.raw_content(modality, items), self.needs.transforms[modality])
+
+    # Loaders ------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled batches: a ``SequenceBatch`` of users, or a ``PairBatch`` if the model asks for pairs."""
+        needs, windows, n_items = self.needs, self._ready().windows, self.spec.n_items
+        modalities, seed = tuple(needs.transforms), self._seed()
+        dataset: TrainPairs | TrainWindows
+        collate: PairCollate | SequenceCollate
+        if needs.batch == "pair":
+            dataset = TrainPairs(windows, self.max_len, n_items, seed)
+            collate = PairCollate(self.items, modalities)
+        else:
+            dataset = TrainWindows(windows, self.max_len, n_items, needs.negatives, seed)
+            collate = SequenceCollate(self.items, modalities)
+        return ResumableLoader(
+            dataset,
+            TrainBatchSampler(len(dataset), self.batch_size, seed, *self._ranks()),
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            pin_memory=self._pin(),
+            persistent_workers=True,
+        )
+
+    def val_dataloader(self) -> DataLoader[EvalRows]:
+        """Every user once: target is the item before the last."""
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader[EvalRows]:
+        """Every user once: target is the last item."""
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[EvalRows]:
+        """Every user once: the whole history, no target."""
+        return self._eval_loader("predict")
+
+    def _eval_loader(self, stage: Stage) -> DataLoader[EvalRows]:
+        dataset = EvalWindows(self._ready().windows, self.max_len, stage)
+        return DataLoader(
+            dataset,
+            batch_size=self.eval_batch_size,
+            sampler=EvalSampler(len(dataset), *self._ranks()),
+            collate_fn=eval_collate,  # type: ignore[arg-type]  # takes what __getitems__ answers
+            pin_memory=self._pin(),
+        )
+
+    def _ranks(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _pin(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _seed(self) -> int:
+        return self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED") or 0)
+
+    # For people ---------------------------------------------------------------------------------------
+
+    def _ready(self) -> _Catalogue:
+        if self._catalogue is None:
+            raise RuntimeError(
+                "Expected a data module after setup(), found one before. Call prepare_data() and setup()."
+            )
+        return self._catalogue
+
+    @cached_property
+    def item_names(self) -> list[str]:
+        """Catalogue row -> item; row 0 is the empty name of padding."""
+        return ["", *self._ready().items["item"].to_list()]
+
+    @cached_property
+    def user_names(self) -> list[str]:
+        """User row -> user; row 0 is the empty name of nobody."""
+        return ["", *pl.read_parquet(self._windows_folder() / "users.parquet")["user"].to_list()]
+
+    def raw_title(self, row: int) -> str:
+        """The title as the data has it; empty if there is none."""
+        return self._raw("text").values[row] or ""
+
+    def cover(self, row: int) -> Image.Image | None:
+        """The picture of an item, None where it is missing or unreadable."""
+        raw = self._raw("image")
+        value = raw.values[row]
+        if value is None or raw.folder is None:
+            return None
+        try:
+            return open_image(raw.folder / value)
+        except BadImageError:
+            return None
+
+    def _raw(self, modality: str) -> RawContent:
+        if modality not in self._raw_by_modality:
+            self._raw_by_modality[modality] = self.raw_content(modality, self._ready().items)
+        return self._raw_by_modality[modality]
+
+    @cached_property
+    def _raw_by_modality(self) -> dict[str, RawContent]:
+        return {}
+
+    def report(self) -> str:
+        """What was read, left out and found bad, in a few lines."""
+        return _report_text(self.cache_name, self._ready().report, self.items)
+
+
+def _load_report(folder: Path) -> Report:
+    return Report.of(json.loads((folder / "report.json").read_text("utf-8")))
+
+
+def _load_catalogue(folder: Path) -> _Catalogue:
+    windows = Windows(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in Windows._fields))
+    counts_I = np.load(folder / "counts.npy")
+    return _Catalogue(pl.read_parquet(folder / "items.parquet"), windows, counts_I, _load_report(folder))
+
+
+def _bad_summary(store: ItemStore) -> str:
+    parts = [
+        f"{modality} of {manifest['bad']:,} items ({manifest['missing']:,} unusable, treated as missing)"
+        for modality, manifest in store.manifests.items()
+        if manifest["bad"]
+    ]
+    return f"Bad {'; '.join(parts)}." if parts else ""
+
+
+def _report_text(name: str, report: Report, store: ItemStore) -> str:
+    lines = report.lines()
+    if summary := _bad_summary(store):
+        lines.append(summary)
+    return "\n  ".join([f"{name}:", *lines])

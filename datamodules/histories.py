@@ -1,0 +1,111 @@
+"""Torch data sets of user histories; each answers a whole batch of rows with one gather of numpy arrays."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from datamodules.negatives import uniform_negatives
+from datamodules.sampler import EpochRows
+from datamodules.splits import HELD_OUT, Stage, Windows
+
+Ids = npt.NDArray[np.int64]
+
+
+class TrainRows(NamedTuple):
+    """Training histories before their content is added."""
+
+    user_B: Ids
+    items_BS: Ids
+    negatives_BL: Ids | None
+
+
+class EvalRows(NamedTuple):
+    """Evaluation rows on the host."""
+
+    user_B: Ids
+    history_BL: Ids
+    target_B: Ids
+    hidden_BH: Ids
+
+
+class TrainWindows(Dataset[TrainRows]):
+    """One row a user: everything but the last two items, at most L inputs and L shifted targets.
+
+    Args:
+        windows: Of all users.
+        max_len: History length L.
+        n_items: Catalogue rows, the padding row included.
+        negatives: Whether to draw one negative per position.
+        seed: Decides the negatives, with epoch and row.
+    """
+
+    def __init__(
+        self, windows: Windows, max_len: int, n_items: int, negatives: bool = False, seed: int = 0
+    ) -> None:
+        self.windows = windows
+        self.max_len = max_len
+        self.n_items = n_items
+        self.negatives = negatives
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Users."""
+        return self.windows.n_users - 1
+
+    def __getitem__(self, row: int) -> TrainRows:
+        """A batch of one user, as epoch 0 shows it."""
+        return self.__getitems__(EpochRows(0, np.array([row])))
+
+    def __getitems__(self, asked: EpochRows) -> TrainRows:
+        """A batch, trimmed on the left to its longest history."""
+        rows_B = np.asarray(asked.rows_B, dtype=np.int64)
+        items_BS = trim_left(self.windows.last(rows_B + 1, self.max_len + 1, without=2))
+        negatives_BL = None
+        if self.negatives:
+            negatives_BL = uniform_negatives(self.seed, asked.epoch, rows_B, items_BS, self.n_items)
+        return TrainRows(rows_B + 1, items_BS, negatives_BL)
+
+
+class EvalWindows(Dataset[EvalRows]):
+    """One row a user for validation, test or prediction.
+
+    The hidden items are all of the window before the target, one or two more than the history shows.
+
+    Args:
+        windows: Of all users.
+        max_len: History length L.
+        stage: ``val`` and ``test`` hold out the item before the last and the last; ``predict`` shows all.
+    """
+
+    def __init__(self, windows: Windows, max_len: int, stage: Stage) -> None:
+        self.windows = windows
+        self.max_len = max_len
+        self.stage = stage
+
+    def __len__(self) -> int:
+        """Users."""
+        return self.windows.n_users - 1
+
+    def __getitem__(self, row: int) -> EvalRows:
+        """A batch of one user."""
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: Sequence[int]) -> EvalRows:
+        """A batch; history and hidden items are each trimmed on the left to the longest."""
+        user_B = np.asarray(rows, dtype=np.int64) + 1
+        without, has_target = HELD_OUT[self.stage]
+        hidden_BH = trim_left(self.windows.last(user_B, self.max_len + 3 - without, without))
+        target_B = np.zeros_like(user_B)
+        if has_target:
+            target_B = self.windows.items[self.windows.offsets[user_B + 1] - without].astype(np.int64)
+        return EvalRows(user_B, hidden_BH[:, -self.max_len :], target_B, hidden_BH)
+
+
+def trim_left(items_BW: Ids) -> Ids:
+    """Drops the leading columns in which every row has padding; at least one column stays."""
+    used_W = items_BW.any(axis=0)
+    first = int(used_W.argmax()) if used_W.any() else items_BW.shape[1] - 1
+    return items_BW[:, first:]

@@ -1,0 +1,64 @@
+"""Opens pictures from strangers: a few formats only, a size limit, and a reason where it does not work."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from datamodules.errors import BadImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+"""What a file may contain, whatever its name says."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit of 256 MiB a picture, kept where a program has lifted that one."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """Reads a picture completely, as RGB; of an animation the first frame.
+
+    The header is checked before any pixel is decoded, so a small file that claims a gigantic picture costs
+    nothing.
+
+    Raises:
+        BadImageError: If the file is missing, empty, of another format, too large or damaged.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise BadImageError("the file is empty")
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise BadImageError(f"too large: {width} by {height}, at most {MAX_PIXELS:,} pixels")
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise BadImageError("the file is missing") from error
+    except Image.DecompressionBombError as error:
+        raise BadImageError(f"too large: more than {2 * MAX_PIXELS:,} pixels") from error
+    except UnidentifiedImageError as error:
+        raise BadImageError(f"not a picture in one of the formats {', '.join(FORMATS)}") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        # What Pillow's decoders raise for damaged data; a folder or a missing permission is an OSError too.
+        if isinstance(error, BadImageError):
+            raise
+        raise BadImageError(f"cannot be read: {error}") from error
+
+
+def open_file(path: Path) -> Path:
+    """The path itself, for transforms that read sound or video from the file.
+
+    Raises:
+        BadImageError: If the file is missing or empty.
+    """
+    if not path.is_file():
+        raise BadImageError("the file is missing")
+    if path.stat().st_size == 0:
+        raise BadImageError("the file is empty")
+    return path
+
+
+def opener(modality: str) -> Callable[[Path], Any]:
+    """What turns a file of the modality into the raw value that its transform takes."""
+    return open_image if modality == "image" else open_file

@@ -1,0 +1,243 @@
+"""NineRec: two source and nine target data sets with titles in two languages and covers.
+
+Zhang et al., "NineRec: A Benchmark Dataset Suite for Evaluating Transferable Recommendation", TPAMI 2024,
+https://doi.org/10.1109/TPAMI.2024.3373868. Please cite it if you use the data.
+
+The authors forbid offering the data for download again, so it is read from where the user unpacked it and is
+never fetched or mirrored.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import polars as pl
+from lightning.pytorch.utilities import rank_zero_warn
+
+from datamodules import ninerec_files as files
+from datamodules.base import RecDataModule
+from datamodules.errors import DataNotFoundError, UnknownSubsetError
+from datamodules.item_store import RawContent
+from datamodules.media import SUFFIXES
+from datamodules.tables import Report, Tables, tables_from_events, tables_from_lines
+
+HOW_TO_GET_IT = (
+    "Download the archive 'Downstream Datasets' "
+    "(https://drive.google.com/file/d/15RlthgPczrFbP4U7l6QflSImK5wSGP5K), or for Bili_500K and Bili_2M "
+    "'Source Datasets' (https://drive.google.com/file/d/1fR5XB-dC0CDsyZ4BvtUJJn7i3OnWJa-9), linked at "
+    "https://github.com/westlake-repl/NineRec, unpack it, and set --data.root to the folder that holds the "
+    "data sets' folders. The authors forbid offering the data for download again: it is not mirrored "
+    "anywhere, and please do not share your copy."
+)
+
+
+class Statistics(NamedTuple):
+    """What the authors publish of a data set."""
+
+    users: int
+    items: int
+    interactions: int
+
+
+class MediaFolder(NamedTuple):
+    """Where the files of a modality lie: ``<folder>/<item id><suffix>``."""
+
+    folder: str
+    suffixes: tuple[str, ...]
+
+
+class NineRec(RecDataModule):
+    """One of the eleven data sets, from the files as the authors released them.
+
+    Args:
+        root: Folder that holds the data sets' folders (``QB/QB_item.csv``), or that of the set itself.
+        subset: Name of the data set.
+        language: Language of the titles.
+        cache_dir: Folder for what is prepared; by default ``.mmzoo`` in the root.
+        max_len: History length L. Of every user the last L + 3 interactions are used.
+        min_len: Users with fewer interactions are left out.
+        batch_size: Rows in a training batch of one process: users, or pairs for models of pairs.
+        eval_batch_size: Users in an evaluation batch of one process.
+        num_workers: Processes that make training batches; with 0 the trainer's own does.
+        seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
+
+    Raises:
+        UnknownSubsetError: If no data set is called ``subset``.
+    """
+
+    subsets: ClassVar[dict[str, Statistics | None]] = {
+        "Bili_500K": Statistics(500_000, 138_033, 7_845_805),
+        "Bili_2M": Statistics(2_000_000, 144_146, 24_497_157),
+        "Bili_Food": Statistics(6_549, 1_579, 39_740),
+        "Bili_Dance": Statistics(10_715, 2_307, 83_392),
+        "Bili_Movie": Statistics(16_525, 3_509, 115_576),
+        "Bili_Cartoon": Statistics(30_300, 4_724, 215_443),
+        "Bili_Music": Statistics(50_664, 6_038, 360_177),
+        "KU": Statistics(2_034, 5_370, 18_519),
+        "QB": Statistics(17_722, 6_121, 133_664),
+        "TN": Statistics(20_211, 3_334, 122_576),
+        "DY": Statistics(20_398, 8_299, 139_834),
+    }
+    """Data set -> published statistics, None where there are none to compare with."""
+    media: ClassVar[dict[str, tuple[MediaFolder, ...]]] = {
+        "image": (MediaFolder("{subset}_cover", SUFFIXES), MediaFolder("Source_Bili_2M_cover", SUFFIXES)),
+    }
+    """Modality -> folders that may hold its files; the second belongs to both source data sets."""
+    how_to_get_it: ClassVar[str] = HOW_TO_GET_IT
+
+    def __init__(
+        self,
+        root: str = "data/NineRec",
+        subset: str = "QB",
+        language: Literal["zh", "en"] = "zh",
+        cache_dir: str | None = None,
+        max_len: int = 20,
+        min_len: int = 5,
+        batch_size: int = 64,
+        eval_batch_size: int = 512,
+        num_workers: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(root, cache_dir, max_len, min_len, batch_size, eval_batch_size, num_workers, seed)
+        by_lower = {known.lower(): known for known in self.subsets}
+        if subset.lower() not in by_lower:
+            raise UnknownSubsetError(subset, self.subsets)
+        if language not in ("zh", "en"):
+            raise ValueError(f"Expected language 'zh' or 'en', found {language!r}.")
+        self.subset = by_lower[subset.lower()]
+        self.language = language
+
+    @property
+    def cache_name(self) -> str:
+        """Class and subset."""
+        return f"{type(self).__name__.lower()}-{self.subset}"
+
+    @cached_property
+    def folder(self) -> Path:
+        """The data set's folder.
+
+        Raises:
+            DataNotFoundError: If no folder has the item file; names what was expected and where to get it.
+        """
+        item_file = f"{self.subset}_item.csv"
+        places = [self.root / self.subset, self.root, *sorted(self.root.glob(f"*/{self.subset}"))]
+        for place in places:
+            if (place / item_file).is_file():
+                return place
+        expected = (
+            f"the data set {self.subset} in {self.root.absolute() / self.subset}, with {item_file}, "
+            f"{self.subset}_pair.csv or {self.subset}_behaviour.tsv, and the folder {self.subset}_cover"
+        )
+        raise DataNotFoundError(expected, self._found(), self.how_to_get_it)
+
+    def _found(self) -> str:
+        if not self.root.exists():
+            return "no such folder"
+        if not self.root.is_dir():
+            return f"that {self.root} is a file"
+        found = [path.stem.removesuffix("_item") for path in self.root.glob("**/*_item.csv")]
+        if found:
+            return f"these data sets there: {', '.join(sorted(found))}"
+        inside = sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
+        more = ", …" if len(inside) > 8 else ""
+        return f"nothing of NineRec there but {', '.join(inside[:8])}{more}" if inside else "an empty folder"
+
+    @property
+    def interaction_file(self) -> Path:
+        """The pair file if there is one, as it has the times; the behaviour file otherwise.
+
+        Raises:
+            DataNotFoundError: If there is neither.
+        """
+        choices = [self.folder / f"{self.subset}_pair.csv", self.folder / f"{self.subset}_behaviour.tsv"]
+        for path in choices:
+            if path.is_file():
+                return path
+        names = " or ".join(path.name for path in choices)
+        raise DataNotFoundError(f"{names} in {self.folder}", "neither", self.how_to_get_it)
+
+    def table_files(self) -> list[Path]:
+        """Item file and interaction file."""
+        return [self.folder / f"{self.subset}_item.csv", self.interaction_file]
+
+    def read_tables(self) -> Tables:
+        """Reads both files and compares their sizes with the published ones."""
+        item_file, interactions = self.table_files()
+        report = Report()
+        items = files.read_items(item_file, report)
+        published = self.subsets[self.subset]
+        if interactions.suffix == ".tsv":
+            tables = tables_from_lines(files.read_behaviours(interactions), items, report)
+        else:
+            expected = published.items if published else len(items)
+            tables = tables_from_events(
+                files.read_pairs(interactions, items, expected, report), items, report
+            )
+        if published:
+            self._compare(tables, published)
+        return tables
+
+    def _compare(self, tables: Tables, published: Statistics) -> None:
+        found = Statistics(
+            tables.users.n_unique(), len(tables.items), tables.report.counts.get("interactions read", 0)
+        )
+        wrong = [
+            f"{number:,} {what} instead of {right:,}"
+            for what, number, right in zip(Statistics._fields, found, published, strict=True)
+            if number != right
+        ]
+        if wrong:
+            note = f"Not the published size of {self.subset}: {', '.join(wrong)}. Is the download complete?"
+            tables.report.notes.append(note)
+            rank_zero_warn(note)
+
+    def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
+        """Titles in the chosen language, or the files of a modality by item id.
+
+        Raises:
+            ValueError: If the data set has no such modality.
+            DataNotFoundError: If the folder of the files is missing.
+        """
+        names = ["", *items["item"].to_list()]
+        if modality == "text":
+            titles = [None, *items[f"title_{self.language}"].to_list()]
+            return RawContent(modality, names, titles, None, f"{self.subset}_item.csv")
+        if modality not in self.media:
+            known = ", ".join(["text", *self.media])
+            raise ValueError(
+                f"{type(self).__name__} has the modalities {known}, but the model wants {modality!r}."
+            )
+        folder, suffixes = self._media_folder(modality)
+        by_stem = _files_by_stem(folder, suffixes)
+        values = [None, *(by_stem.get(name) for name in names[1:])]
+        return RawContent(modality, names, values, folder, f"{folder.name}/<item id>{suffixes[0]}")
+
+    def _media_folder(self, modality: str) -> tuple[Path, tuple[str, ...]]:
+        """The first of the modality's folders that exists, beside the tables or a level or two above."""
+        tried = []
+        for pattern, suffixes in self.media[modality]:
+            for parent in dict.fromkeys([self.folder, self.folder.parent, self.root]):
+                place = parent / pattern.format(subset=self.subset)
+                if place.is_dir():
+                    return place, suffixes
+                tried.append(place)
+        expected = f"the {modality} files in {tried[0]}"
+        raise DataNotFoundError(
+            expected, "no such folder", f"{self.how_to_get_it} Or train without {modality}."
+        )
+
+
+def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Item id -> file name, by one listing; of several files the suffix that comes first stands."""
+    order = {suffix: rank for rank, suffix in enumerate(suffixes)}
+    found: dict[str, str] = {}
+    for entry in os.scandir(folder):
+        stem, suffix = os.path.splitext(entry.name)
+        rank = order.get(suffix.lower())
+        if rank is None:
+            continue
+        present = found.get(stem)
+        if present is None or (rank, entry.name) < (order[os.path.splitext(present)[1].lower()], present):
+            found[stem] = entry.name
+    return found

@@ -1,0 +1,142 @@
+"""Reads the tables of NineRec as they were released, oddities included."""
+
+import csv
+from pathlib import Path
+
+import polars as pl
+
+from datamodules.errors import BadTableError
+from datamodules.tables import Report
+
+_NEVER = "\x1f"  # a separator that no line contains: each line is one column
+_MAX_BREAKS = 50  # line breaks in one title beyond which a quote was never closed
+
+
+def read_items(path: Path, report: Report) -> pl.DataFrame:
+    """The item file: id, Chinese title, English title; no header, quotes where a title has commas.
+
+    Python's reader is used because it takes a quote in the middle of a title as a character; the file has at
+    most a few hundred thousand lines.
+
+    Returns:
+        String columns ``item``, ``title_zh``, ``title_en``; a missing title is empty. Bytes that are not
+        UTF-8 become replacement characters.
+
+    Raises:
+        BadTableError: If the file is empty, or a quote is opened and never closed.
+    """
+    columns: tuple[list[str], list[str], list[str]] = ([], [], [])
+    short = long = 0
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file)
+        line = 1
+        try:
+            for row in reader:
+                if not row:
+                    line = reader.line_num + 1
+                    continue
+                if reader.line_num - line > _MAX_BREAKS:
+                    raise csv.Error("unexpected end of data")
+                short += len(row) < 3
+                long += len(row) > 3
+                # An unquoted comma can only be told from a separator in the last title.
+                item, chinese, english = row[0], *(row[1:2] or [""]), ",".join(row[2:])
+                for column, value in zip(columns, (item, chinese.strip(), english.strip()), strict=True):
+                    column.append(value)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise BadTableError(
+                f"Expected item id, Chinese title and English title in {path}, found a quote that is opened "
+                f"in line {line} and not closed ({error}). Close it, or double it if it is part of the title."
+            ) from error
+    if not columns[0]:
+        raise BadTableError(f"Expected items in {path}, found an empty file. Unpack the archive again.")
+    report.count("items read", len(columns[0]), always=True)
+    report.count("items had fewer than three columns: missing titles count as empty", short)
+    report.count("items had unquoted commas: what is beyond the third column joined the English title", long)
+    return pl.DataFrame(
+        dict(zip(("item", "title_zh", "title_en"), columns, strict=True)),
+        schema_overrides={"item": pl.String, "title_zh": pl.String, "title_en": pl.String},
+    )
+
+
+def read_behaviours(path: Path) -> pl.DataFrame:
+    """The behaviour file: user, a tab, then item ids separated by spaces, oldest first; no header.
+
+    Returns:
+        String columns ``user`` and ``items``; ``items`` is null where a line has no tab.
+
+    Raises:
+        BadTableError: If the file is empty.
+    """
+    lines = _read(path, _NEVER, ["line"], quote_char=None)["line"].str.strip_chars_end()
+    parts = lines.str.splitn("\t", 2).struct.rename_fields(["user", "items"]).struct.unnest()
+    return parts.with_columns(pl.col("items").str.replace_all("\t", " ", literal=True))
+
+
+def read_pairs(path: Path, items: pl.DataFrame, expected_items: int, report: Report) -> pl.DataFrame:
+    """The pair file: item, user and time, or user, item and time; no header.
+
+    The authors describe one order and their own code reads the other, so the data decide.
+
+    Args:
+        path: The file.
+        items: The item table.
+        expected_items: Distinct items that the data set should have.
+        report: Takes a note of the order.
+
+    Returns:
+        String columns ``item``, ``user``, ``time``, in the order of the file.
+
+    Raises:
+        BadTableError: If the file is empty or has no three columns.
+    """
+    pairs = _read(path, ",", ["first", "second", "time"], quote_char='"')
+    first_is_item = _first_is_item(pairs, items, expected_items)
+    order = ("item", "user") if first_is_item else ("user", "item")
+    report.notes.append(f"{path.name} has the columns {order[0]}, {order[1]}, time.")
+    return pairs.rename({"first": order[0], "second": order[1]})
+
+
+def _first_is_item(pairs: pl.DataFrame, items: pl.DataFrame, expected_items: int) -> bool:
+    """Whether the first column holds the items.
+
+    Users and items may both be small integers; then both columns can consist of known item ids, and the one
+    with as many distinct values as the data set has items is theirs. In doubt the first is: so the authors'
+    converter reads it.
+    """
+    known = pl.Enum(items["item"].str.strip_chars().drop_nulls().unique(maintain_order=True))
+    unknown = [
+        pairs[column].str.strip_chars().cast(known, strict=False).null_count()
+        for column in ("first", "second")
+    ]
+    if unknown[0] != unknown[1]:
+        return unknown[0] < unknown[1]
+    distance = [abs(pairs[column].n_unique() - expected_items) for column in ("first", "second")]
+    return distance[0] <= distance[1]
+
+
+def _read(path: Path, separator: str, columns: list[str], quote_char: str | None) -> pl.DataFrame:
+    """All columns as strings: an id such as 007 is a name, not a number."""
+    try:
+        return pl.read_csv(
+            path,
+            has_header=False,
+            separator=separator,
+            quote_char=quote_char,
+            encoding="utf8-lossy",
+            infer_schema=False,
+            truncate_ragged_lines=True,
+            new_columns=columns,
+        ).select(columns)
+    except pl.exceptions.NoDataError as error:
+        raise BadTableError(
+            f"Expected interactions in {path}, found an empty file. Unpack the archive again."
+        ) from error
+    except (pl.exceptions.PolarsError, UnicodeError) as error:
+        with open(path, "rb") as file:
+            start = file.readline(120).decode("utf-8", "replace").rstrip()
+        raise BadTableError(
+            f"Expected the columns {', '.join(columns)} separated by {separator!r} in {path}, found {start!r}"
+            f" as the first line ({error}). Is it the file as released?"
+        ) from error

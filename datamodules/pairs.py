@@ -1,0 +1,56 @@
+"""Training pairs of a user and one of his items, for models without a sequence (MoRec's DSSM)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from datamodules.histories import Ids
+from datamodules.negatives import uniform_negatives
+from datamodules.sampler import EpochRows
+from datamodules.splits import Windows
+
+
+class PairRows(NamedTuple):
+    """Training pairs before the content of their items is added."""
+
+    user_B: Ids
+    item_B: Ids
+    negative_B: Ids
+
+
+class TrainPairs(Dataset[PairRows]):
+    """One row for every item of every user's training window, with one negative outside that window.
+
+    Args:
+        windows: Of all users.
+        max_len: History length L.
+        n_items: Catalogue rows, the padding row included.
+        seed: Decides the negatives, with epoch and row.
+    """
+
+    def __init__(self, windows: Windows, max_len: int, n_items: int, seed: int = 0) -> None:
+        self.windows = windows
+        self.max_len = max_len
+        self.n_items = n_items
+        self.seed = seed
+        lengths = np.diff(windows.offsets[1:]) - 2
+        self.starts: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)])
+
+    def __len__(self) -> int:
+        """Pairs."""
+        return int(self.starts[-1])
+
+    def __getitem__(self, row: int) -> PairRows:
+        """A batch of one pair, as epoch 0 shows it."""
+        return self.__getitems__(EpochRows(0, np.array([row])))
+
+    def __getitems__(self, asked: EpochRows) -> PairRows:
+        """A batch of pairs."""
+        rows_B = np.asarray(asked.rows_B, dtype=np.int64)
+        user_B = np.searchsorted(self.starts, rows_B, side="right")
+        item_B = self.windows.items[self.windows.offsets[user_B] + rows_B - self.starts[user_B - 1]]
+        own_BS = self.windows.last(user_B, self.max_len + 1, without=2)
+        negatives_BL = uniform_negatives(self.seed, asked.epoch, rows_B, own_BS, self.n_items)
+        return PairRows(user_B.astype(np.int64), item_B.astype(np.int64), negatives_BL[:, -1])
