@@ -9,9 +9,9 @@ softmax, the same gradients, and a matrix as narrow as the batch is repetitive.
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from zoo.losses.rows import require_rows, target_slots
+from zoo.losses.fused import fused_cross_entropy
+from zoo.losses.rows import target_slots
 
 
 def in_batch_ce(
@@ -22,7 +22,8 @@ def in_batch_ce(
     A row's candidates are the slots of the batch that hold none of the row's own user's items, and the target
     slot itself. Every logit is lowered by the log of the item's share of the training interactions.
 
-    Scores are in float32 whatever the autocast state: the logarithms do not survive half precision.
+    Scores are in float32 whatever the autocast state: the logarithms do not survive half precision. No (P, N)
+    matrix is stored, and the device is asked for nothing.
 
     Args:
         user_PD: User states at the real positions.
@@ -37,24 +38,18 @@ def in_batch_ce(
     Raises:
         ValueError: The batch has no position.
     """
-    require_rows(user_PD)
-    with torch.autocast(user_PD.device.type, enabled=False):
-        return _in_batch_ce(user_PD.float(), item_ND.float(), slots_BS, positions_P, log_pop_BS.float())
-
-
-def _in_batch_ce(
-    user_PD: Tensor, item_ND: Tensor, slots_BS: Tensor, positions_P: Tensor, log_pop_BS: Tensor
-) -> Tensor:
     target_P = target_slots(slots_BS, positions_P)
     own_PS = slots_BS[positions_P // (slots_BS.shape[1] - 1)]
-    log_count_N, log_pop_N = slot_statistics(slots_BS, log_pop_BS, item_ND.shape[0])
-
-    logits_PN = torch.addmm(log_count_N - log_pop_N, user_PD, item_ND.T)
-    # The positive is one slot: of its copies, only the target slot is a candidate.
-    positive_P1 = logits_PN.gather(1, target_P[:, None]) - log_count_N[target_P][:, None]
-    logits_PN = logits_PN.scatter(1, own_PS, float("-inf"))
-    logits_PN = logits_PN.scatter(1, target_P[:, None], positive_P1)
-    return F.cross_entropy(logits_PN, target_P)
+    log_count_N, log_pop_N = slot_statistics(slots_BS, log_pop_BS.float(), item_ND.shape[0])
+    # The positive is one slot: its copies are the user's own items, so its column loses its log multiplicity.
+    return fused_cross_entropy(
+        user_PD,
+        item_ND,
+        target_P,
+        removed_PS=own_PS,
+        bias_N=log_count_N - log_pop_N,
+        shift_P=-log_count_N[target_P],
+    )
 
 
 def slot_statistics(slots_BS: Tensor, log_pop_BS: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
