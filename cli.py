@@ -1,0 +1,187 @@
+"""The ``mmzoo`` command: LightningCLI with short names, recipes and readable errors.
+
+``mmzoo fit --model morec --data demo`` becomes ``fit --config <trainer> --model <yaml> --data <yaml>``
+followed by the recipe of the pair and by everything the user typed after the names, which wins.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from zoo import __version__
+from zoo.names import Kind, config_file, config_root, recipe_file, short_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+HELP = f"""mmzoo {__version__}: multimodal sequential recommenders on PyTorch Lightning
+
+usage: mmzoo COMMAND --model NAME --data NAME [--OPTION VALUE ...]
+
+commands:
+  fit        train, keep the best epoch by val/ndcg@10, then test it and print the result table
+  validate   evaluate a checkpoint on the validation targets
+  test       evaluate a checkpoint on the test targets, with 95 % confidence intervals
+  predict    write the best items of every user to predictions.parquet
+  list       models, data sets and encoders
+
+examples:
+  mmzoo fit --model morec --data demo
+  mmzoo fit --model morec --data nineRec --data.root ~/NineRec --data.subset QB
+  mmzoo fit --model morec --data demo --ckpt_path last           go on with an interrupted run
+  mmzoo test --ckpt_path runs/demo-small/morec/checkpoints/best.ckpt --data demo
+  mmzoo fit --model morec --data demo --print_config             every value the run would use
+
+more: mmzoo fit --help
+      mmzoo fit --model.help zoo.models.morec.MoRec
+      mmzoo fit --data.help datamodules.demo.Demo
+"""
+COMMANDS = ("fit", "validate", "test", "predict")
+
+
+class Expanded(NamedTuple):
+    """A command line with its short names replaced."""
+
+    argv: list[str]
+    model: str
+    data: str
+
+
+def take_option(argv: "Sequence[str]", option: str) -> tuple[str | None, list[str]]:
+    """The last value of ``--option value`` or ``--option=value``, and the line without it."""
+    value, rest, position = None, [], 0
+    while position < len(argv):
+        word = argv[position]
+        if word == option and position + 1 < len(argv):
+            value, position = argv[position + 1], position + 1
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+        else:
+            rest.append(word)
+        position += 1
+    return value, rest
+
+
+def resolve(kind: Kind, value: str) -> tuple[str, str]:
+    """What to give LightningCLI for a name, and the label of the run folder.
+
+    Raises:
+        ValueError: Neither a short name, nor a file, nor a class path.
+    """
+    if value.endswith((".yaml", ".yml")):
+        return value, Path(value).stem
+    if "." in value:
+        return value, value.rpartition(".")[2].lower()
+    path = config_file(kind, value)
+    return str(path), path.stem
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> "Iterator[str]":
+    """Dotted options of a nested mapping, so that one value never replaces its siblings.
+
+    >>> list(flatten({"model": {"text": {"tune": 2}}, "trainer": {"callbacks+": [{"class_path": "A"}]}}))
+    ['--model.text.tune=2', '--trainer.callbacks+=[{"class_path": "A"}]']
+    """
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, dict) and not name.endswith(".config"):
+            yield from flatten(value, name)
+        else:
+            yield f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def checkpoint_class(path: str | None) -> str | None:
+    """The class a checkpoint was written by; nothing in the file is executed."""
+    if path is None or not os.path.isfile(path):
+        return None
+    import torch
+
+    stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("mmzoo", {})
+    class_path = stored.get("class_path")
+    return class_path if isinstance(class_path, str) else None
+
+
+def expand_names(argv: "Sequence[str]") -> Expanded:
+    """Replaces short names by their files and puts the pair's recipe between them and the user's options.
+
+    Args:
+        argv: The command line without the program's name; it is not changed (child ranks re-run it).
+
+    Raises:
+        ValueError: An unknown name; the message says what is near.
+    """
+    command, rest = argv[0], list(argv[1:])
+    model, rest = take_option(rest, "--model")
+    data, rest = take_option(rest, "--data")
+    if model is None:
+        model = checkpoint_class(take_option(rest, "--ckpt_path")[0])
+    head = [command, "--config", str(config_root() / "trainer" / "default.yaml")]
+    model_label = data_label = ""
+    if model is not None:
+        value, model_label = resolve("model", model)
+        head += ["--model", value]
+    if data is not None:
+        value, data_label = resolve("data", data)
+        head += ["--data", value]
+    recipe = recipe_file(data_label, model_label)
+    if model is not None and recipe is not None:
+        head += flatten(yaml.safe_load(recipe.read_text(encoding="utf-8")) or {})
+    return Expanded(head + rest, model_label, data_label)
+
+
+def describe(path: Path) -> str:
+    """The first comment line of a configuration."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip()
+
+
+def print_list() -> None:
+    """Prints models, data sets and encoders."""
+    from zoo.encoders.names import list_encoders
+
+    kinds: tuple[tuple[Kind, str], ...] = (("model", "Models"), ("data", "Data sets"))
+    for kind, title in kinds:
+        print(f"{title} (--{kind} NAME)")
+        for name in short_names(kind):
+            print(f"  {name:<22} {describe(config_file(kind, name))}")
+        print()
+    print("Encoders (--model.text.name NAME, --model.image.name NAME)")
+    for name, description in list_encoders():
+        print(f"  {name:<22} {description}")
+
+
+def main(args: "Sequence[str] | None" = None) -> None:
+    """Entry point of the ``mmzoo`` command."""
+    argv = list(sys.argv[1:] if args is None else args)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    if argv[0] == "--version":
+        print(__version__)
+        return
+    if argv[0] == "list":
+        print_list()
+        return
+    if argv[0] not in COMMANDS:
+        from zoo.names import near
+
+        close = near(argv[0], [*COMMANDS, "list"])
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        sys.exit(f"mmzoo: there is no command '{argv[0]}'.{hint} Known: {', '.join(COMMANDS)}, list.")
+    sys.path.append(os.getcwd())  # a user's own mine.GatedRec is found from where the command runs
+    try:
+        expanded = expand_names(argv)
+    except (ValueError, OSError) as error:
+        sys.exit(f"mmzoo: {error}")
+    from datamodules.base import RecDataModule
+    from zoo.command import run
+
+    run(RecDataModule, expanded.argv, f"{expanded.data}/{expanded.model}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Every configuration through the real command: it parses, prints itself, and the print parses to the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import cli
+from zoo.names import config_root, short_names
+
+
+def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What ``--print_config`` shows."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*arguments, "--print_config"])
+    out = capsys.readouterr()
+    assert stop.value.code in (0, None), out.err
+    config = yaml.safe_load(out.out)
+    assert isinstance(config, dict)
+    return config
+
+
+@pytest.mark.parametrize("name", short_names("model"))
+def test_model_round_trip(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    first = printed(["fit", "--model", name, "--data", "demo"], capsys)
+    assert first["model"]["class_path"].startswith("zoo.models.")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(first))
+    assert printed(["fit", "--config", str(tmp_path / "config.yaml")], capsys) == first
+
+
+@pytest.mark.parametrize("name", short_names("data"))
+def test_data_round_trip(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    first = printed(["fit", "--model", "idrec", "--data", name], capsys)
+    assert first["data"]["class_path"].startswith("datamodules.")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(first))
+    assert printed(["fit", "--config", str(tmp_path / "config.yaml")], capsys) == first
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted((config_root() / "recipe").rglob("*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
+def test_recipe_applies(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = recipe.stem if recipe.stem in short_names("model") else "morec"
+    config = printed(["fit", "--model", model, "--data", recipe.parent.name], capsys)
+    values = yaml.safe_load(recipe.read_text())
+    for option in cli.flatten(values):
+        name, _, value = option.removeprefix("--").partition("=")
+        if "+" in name:
+            continue
+        section, *keys = name.split(".")
+        node = config[section]
+        if isinstance(node, dict) and "init_args" in node:
+            node = node["init_args"]
+        for key in keys:
+            node = node[key]
+        assert node == yaml.safe_load(value), option
+
+
+def test_the_command_line_wins_over_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(
+        ["fit", "--model.lr", "0.5", "--data", "Demo", "--model", "MoRec", "--trainer.max_epochs=3"], capsys
+    )
+    assert config["model"]["init_args"]["lr"] == 0.5
+    assert config["trainer"]["max_epochs"] == 3
+
+
+def test_one_encoder_value_changes_and_the_others_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    before = printed(["fit", "--model", "morec", "--data", "demo"], capsys)["model"]["init_args"]
+    after = printed(["fit", "--model", "morec", "--data", "demo", "--model.text.max_tokens", "7"], capsys)
+    assert after["model"]["init_args"]["text"] == {**before["text"], "max_tokens": 7}
+    assert after["model"]["init_args"]["image"] == before["image"]

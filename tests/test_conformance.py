@@ -1,0 +1,54 @@
+"""Every shipped model against every check of ``zoo.conformance``; a new YAML is tested on the day it lands."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from datamodules.demo import Demo
+from tests.miniature import miniature
+from zoo.conformance import CHECKS, Case, check_recommender, model_factory
+from zoo.names import short_names
+
+EXCLUDED: dict[tuple[str, str], str] = {}
+"""(model, check) -> why the check does not apply."""
+
+
+@pytest.fixture(scope="session")
+def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@cache
+def case_of(name: str, root: Path) -> Case:
+    return Case(model_factory(name, miniature(name)), Demo(root=str(root), size="tiny", batch_size=32))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", short_names("model"))
+def test_conformance(name: str, check: Callable[[Case], None], demo_root: Path) -> None:
+    if (name, check.__name__) in EXCLUDED:
+        pytest.skip(EXCLUDED[name, check.__name__])
+    check(case_of(name, demo_root))
+    assert check in CHECKS
+
+
+def test_exclusions_name_existing_models_and_checks() -> None:
+    checks = {check.__name__ for check in CHECKS}
+    assert all(name in short_names("model") and check in checks for name, check in EXCLUDED)
+
+
+def test_check_recommender_names_the_failed_check(demo_root: Path) -> None:
+    from zoo.models.morec import MoRec
+
+    class Leaky(MoRec):
+        """Lets the padding item through."""
+
+        def item_table(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            return super().item_table() + 1.0
+
+    with pytest.raises(AssertionError, match=r"check_padding.*Row 0"):
+        check_recommender(
+            Leaky, Demo(root=str(demo_root), size="tiny"), **miniature("morec_bert"), loss="in_batch"
+        )

@@ -1,0 +1,371 @@
+"""The base of every model: life cycle, steps, optimiser, exact evaluation, safe checkpoints.
+
+A paper overrides few methods (see ``zoo/models/README.md``); what Lightning does, Lightning does.
+"""
+
+import copy
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
+from zoo.seeding import reseed
+from zoo.types import CatalogSpec, EvalBatch, ItemSource, ModelNeeds
+
+COLD_BELOW = 10
+"""An item with fewer training interactions is cold (MoRec, appendix A.1)."""
+
+
+class CheckpointMismatchError(RuntimeError):
+    """A checkpoint of another model or another catalogue."""
+
+
+class Predictions(NamedTuple):
+    """What ``predict_step`` returns: the best k items of every user, best first."""
+
+    user_B: Tensor
+    item_BK: Tensor
+    score_BK: Tensor
+
+
+class Recommender(LightningModule, ABC):
+    """Base of all recommenders.
+
+    Args:
+        lr: Learning rate of everything but the encoders.
+        encoder_lr: Learning rate of the encoders; by default ``lr``.
+        weight_decay: AdamW weight decay.
+        encoder_weight_decay: Weight decay of the encoders; by default ``weight_decay``.
+        decay_norms_and_biases: Decay one-dimensional tensors too, as the authors' codes do.
+        schedule: Learning-rate schedule over the optimiser steps of the run.
+        warmup_steps: Optimiser steps of linear warm-up before the schedule.
+        compile: Compile the trained parts with ``torch.compile``.
+        top_k: Items recommended per user by ``predict``.
+        item_chunk: Items encoded at a time when the whole catalogue is encoded.
+        seed: Seed of every random draw in training; by default the one given to ``--seed_everything``.
+    """
+
+    catalogue_bound: ClassVar[bool] = False
+    """Whether a parameter belongs to one catalogue row (an id table); instances may override it."""
+
+    def __init__(
+        self,
+        lr: float = 1e-4,
+        encoder_lr: float | None = None,
+        weight_decay: float = 0.01,
+        encoder_weight_decay: float | None = None,
+        decay_norms_and_biases: bool = True,
+        schedule: Literal["constant", "linear", "cosine"] = "constant",
+        warmup_steps: int = 0,
+        compile: bool = False,
+        top_k: int = 10,
+        item_chunk: int = 512,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self._make_hparams_plain()
+        self.lr = lr
+        self.encoder_lr = lr if encoder_lr is None else encoder_lr
+        self.weight_decay = weight_decay
+        self.encoder_weight_decay = weight_decay if encoder_weight_decay is None else encoder_weight_decay
+        self.decay_norms_and_biases = decay_norms_and_biases
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.compile_parts = compile
+        self.top_k = top_k
+        self.item_chunk = item_chunk
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
+        self.spec: CatalogSpec | None = None
+        self.items: ItemSource | None = None
+        self.table_ID: Tensor | None = None
+        self.ranks: dict[str, RankHistogram] = {}
+        self.slices: dict[str, Tensor] = {}
+
+    def _make_hparams_plain(self) -> None:
+        """Turns dataclasses among the hyper-parameters into dicts, so that checkpoints hold plain values."""
+        for name, value in self.hparams.items():
+            if is_dataclass(value) and not isinstance(value, type):
+                self.hparams[name] = asdict(value)
+        self._hparams_initial = copy.deepcopy(self._hparams)
+
+    # What a model is -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def needs(self) -> ModelNeeds:
+        """What the model asks of the data; cheap, called before any parameter exists."""
+
+    @abstractmethod
+    def build(self, spec: CatalogSpec) -> None:
+        """Makes the parameters; called once, when the sizes of the data are known."""
+
+    @abstractmethod
+    def training_loss(self, batch: Any) -> dict[str, Tensor]:  # noqa: ANN401  # each family narrows it
+        """Named parts of the loss of one batch; their sum is optimised."""
+
+    @abstractmethod
+    def item_table(self) -> Tensor:
+        """Vectors of the whole catalogue (I, D); row 0, the padding item, is zero."""
+
+    @abstractmethod
+    def user_vectors(self, batch: EvalBatch, table_ID: Tensor) -> Tensor:
+        """Vectors (B, D) whose inner products with the item table are the scores."""
+
+    # Life cycle ------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Builds the model once from the data module's sizes and binds the catalogue."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise RuntimeError(
+                f"{type(self).__name__} takes its catalogue from a data module, but the trainer got none: call "
+                "trainer.fit(model, datamodule=...) with a datamodules.RecDataModule."
+            )
+        if self.trainer.ckpt_path is not None and self.spec is None:
+            self._read_towers(str(self.trainer.ckpt_path))
+        self.attach(data.spec, data.items)
+
+    def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
+        """Binds a catalogue, building the parameters on the first call.
+
+        Raises:
+            CheckpointMismatchError: The model has per-item parameters of another catalogue.
+        """
+        if self.spec is None:
+            self.build(spec)
+            if self.compile_parts:
+                self.compile_modules()
+        elif self.catalogue_bound and self.spec.fingerprint != spec.fingerprint:
+            raise CheckpointMismatchError(
+                f"This model has a vector for each of the {self.spec.n_items - 1} items of the catalogue it was "
+                f"trained on (fingerprint {self.spec.fingerprint}); the data now has {spec.n_items - 1} items "
+                f"(fingerprint {spec.fingerprint}). Give the data it was trained on, or train a model without "
+                "item ids, which moves between catalogues."
+            )
+        self.spec, self.items = spec, items
+
+    def compile_modules(self) -> None:
+        """Compiles the children in place, so that parameter names stay as they are."""
+        for child in self.children():
+            child.compile()
+
+    # Training --------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Makes the randomness of a step a function of its place, so that a resumed run repeats it."""
+        reseed(self.seed, self.current_epoch, batch_idx, self.global_rank)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+        """Sums and logs the parts of the loss."""
+        parts = self.training_loss(batch)
+        loss = torch.stack(list(parts.values())).sum()
+        users = len(batch.user_B)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=users)
+        if len(parts) > 1:
+            self.log_dict({f"train/{k}": v.detach() for k, v in parts.items()}, batch_size=users)
+        return loss
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Trainable parameters by learning rate and decay; encoders are those below ``encoders.``."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            rate, decay = self._rate_and_decay(name)
+            if parameter.ndim < 2 and not self.decay_norms_and_biases:
+                decay = 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+        return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+
+    def _rate_and_decay(self, name: str) -> tuple[float, float]:
+        if name.startswith("encoders.") and not name.startswith("encoders.item_id."):
+            return self.encoder_lr, self.encoder_weight_decay
+        return self.lr, self.weight_decay
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with its groups, and the schedule by optimiser steps."""
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay)
+        if self.schedule == "constant" and not self.warmup_steps:
+            return optimizer
+        total = int(self.trainer.estimated_stepping_batches)
+
+        def factor(step: int) -> float:
+            if step < self.warmup_steps:
+                return (step + 1) / (self.warmup_steps + 1)
+            done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+            match self.schedule:
+                case "constant":
+                    return 1.0
+                case "linear":
+                    return max(0.0, 1.0 - done)
+                case "cosine":
+                    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Evaluation ------------------------------------------------------------------------------------------
+
+    def _start_evaluation(self, slices: tuple[str, ...]) -> None:
+        self.table_ID = self.item_table()
+        for name in slices:
+            metric = RankHistogram().to(self.device)
+            metric.update(torch.empty(0, dtype=torch.int64, device=self.device))  # a slice may stay empty
+            self.ranks[name] = metric
+
+    def on_validation_epoch_start(self) -> None:
+        """Encodes the catalogue once."""
+        self._start_evaluation(("all", "repeat"))
+
+    def on_test_epoch_start(self) -> None:
+        """Encodes the catalogue once."""
+        self._start_evaluation(("all", "repeat", "cold", "new"))
+
+    def on_predict_epoch_start(self) -> None:
+        """Encodes the catalogue once."""
+        self._start_evaluation(())
+
+    def _table(self) -> Tensor:
+        if self.table_ID is None:
+            self.table_ID = self.item_table()
+        return self.table_ID
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Ranks each user's target among the whole catalogue."""
+        table_ID = self._table()
+        rank_B, repeat_B = target_rank(
+            self.user_vectors(batch, table_ID), table_ID, batch.target_B, batch.hidden_BH
+        )
+        self.ranks["all"].update(rank_B)
+        self.ranks["repeat"].update(repeat_B)
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Ranks as in validation, and apart the users whose target is cold or new (MoRec, appendix A.1)."""
+        if self.items is None:
+            raise RuntimeError("No catalogue is bound: call attach(spec, items) or use a trainer.")
+        table_ID = self._table()
+        user_BD = self.user_vectors(batch, table_ID)
+        rank_B, repeat_B = target_rank(user_BD, table_ID, batch.target_B, batch.hidden_BH)
+        self.ranks["all"].update(rank_B)
+        self.ranks["repeat"].update(repeat_B)
+        count_I = torch.from_numpy(self.items.counts_I).to(batch.target_B.device)
+        count_B = count_I[batch.target_B]
+        self.ranks["cold"].update(rank_B[(count_B > 0) & (count_B < COLD_BELOW)])
+        new_B = count_B == 0
+        if bool(new_B.any()):
+            among_trained_B, _ = target_rank(
+                user_BD[new_B], table_ID, batch.target_B[new_B], batch.hidden_BH[new_B], count_I > 0
+            )
+            self.ranks["new"].update(among_trained_B)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics and lets the catalogue's vectors go."""
+        self._finish_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the metrics and lets the catalogue's vectors go."""
+        self._finish_evaluation("test")
+
+    def on_predict_epoch_end(self) -> None:
+        """Lets the catalogue's vectors go."""
+        self.table_ID = None
+
+    def _finish_evaluation(self, stage: str) -> None:
+        self.table_ID = None
+        self.slices = {}
+        for name, metric in self.ranks.items():
+            prefix = stage if name == "all" else f"{stage}_{name}"
+            values = metric.compute()  # one reduction over the processes
+            self.slices[name] = metric.histogram()
+            if int(self.slices[name].sum()):
+                self.log_dict({f"{prefix}/{k}": v for k, v in values.items()}, prog_bar=False)
+        self.ranks = {}
+
+    def predict_step(self, batch: EvalBatch, batch_idx: int) -> Predictions:
+        """The best items of every user, hidden ones left out."""
+        table_ID = self._table()
+        item_BK, score_BK = top_k(self.user_vectors(batch, table_ID), table_ID, batch.hidden_BH, self.top_k)
+        return Predictions(batch.user_B, item_BK, score_BK)
+
+    # Checkpoints -----------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what rebuilding without the data needs, in plain values."""
+        if self.spec is None:
+            return
+        checkpoint["mmzoo"] = {
+            "class_path": f"{type(self).__module__}.{type(self).__qualname__}",
+            "spec": self.spec._asdict(),
+            "towers": self.tower_configs(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Builds the model from the checkpoint when no data was bound, and refuses a foreign checkpoint."""
+        own = f"{type(self).__module__}.{type(self).__qualname__}"
+        stored = checkpoint.get("mmzoo")
+        if stored is None:
+            raise CheckpointMismatchError(f"{own} expected a checkpoint written by mmzoo; this one was not.")
+        if stored["class_path"] != own:
+            raise CheckpointMismatchError(
+                f"The checkpoint holds a {stored['class_path']}, the model is a {own}. Name the model it was "
+                "trained as, or leave the model out: the checkpoint knows it."
+            )
+        spec = CatalogSpec(**stored["spec"])
+        if self.spec is None:
+            self.use_towers(stored["towers"])
+            self.build(spec)
+            self.spec = spec
+            return
+        training = self._trainer is not None and self.trainer.state.fn == "fit"
+        if spec.fingerprint != self.spec.fingerprint and (training or self.catalogue_bound):
+            raise CheckpointMismatchError(
+                f"The checkpoint was trained on a catalogue of {spec.n_items - 1} items (fingerprint "
+                f"{spec.fingerprint}); the data given now has {self.spec.n_items - 1} items (fingerprint "
+                f"{self.spec.fingerprint}). Give the same data set, subset and filters as before, or start a new "
+                "run without --ckpt_path."
+            )
+
+    def tower_configs(self) -> dict[str, dict[str, Any]]:
+        """Architecture of every encoder in plain values; models with encoders override it."""
+        return {}
+
+    def use_towers(self, configs: dict[str, dict[str, Any]]) -> None:
+        """Makes ``build`` follow stored architectures instead of loading pre-trained weights."""
+
+    def _read_towers(self, path: str) -> None:
+        """Reads the architectures from the checkpoint to come, so that nothing is loaded to be overwritten."""
+        if not os.path.isfile(path):
+            return
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("mmzoo", {})
+        if stored.get("class_path") == f"{type(self).__module__}.{type(self).__qualname__}":
+            self.use_towers(stored["towers"])
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # the keyword arguments are the superclass's
+        cls,
+        checkpoint_path: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Self:
+        """Loads a model without its data; only tensors and plain values are read, nothing is executed."""
+        kwargs.setdefault("weights_only", True)
+        model = super().load_from_checkpoint(checkpoint_path, **kwargs)
+        assert isinstance(model, cls)
+        return model
+
+    # Results ---------------------------------------------------------------------------------------------
+
+    def interval(self, slice_name: str) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals over users of the last evaluation's slice."""
+        return bootstrap_interval(self.slices[slice_name], seed=self.seed)
+
+    def values(self, slice_name: str) -> dict[str, float]:
+        """Metrics of the last evaluation's slice."""
+        return metrics_from_histogram(self.slices[slice_name])

@@ -1,0 +1,379 @@
+"""What every recommender must survive, as checks that run in seconds on a small catalogue.
+
+``check_recommender`` runs them all on a user's own model; the project's tests run them on every shipped one. A
+check raises ``AssertionError`` with what was expected, what was found and the usual cause.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from zoo.base import Recommender
+from zoo.create import create, instantiate, merge
+from zoo.metrics.ranking import target_rank
+from zoo.sequential import SequentialRecommender
+from zoo.types import CatalogSpec, Content, EvalBatch, ItemSource, ModelNeeds, SequenceBatch
+
+SYNC_OPS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2")
+"""Operations that make the host wait for the device."""
+
+
+class CheckData(Protocol):
+    """What the checks use of a data module."""
+
+    spec: CatalogSpec
+    items: ItemSource
+
+    def bind(self, needs: ModelNeeds) -> None:
+        """Takes the needs of a model without a trainer."""
+        ...
+
+    def prepare_data(self) -> None: ...
+    def setup(self, stage: str) -> None: ...
+    def train_dataloader(self) -> Any: ...  # noqa: ANN401
+    def val_dataloader(self) -> Any: ...  # noqa: ANN401
+
+
+class Case:
+    """One model on one catalogue.
+
+    Args:
+        make: Gives a fresh, unbuilt model each time.
+        data: A small data module.
+    """
+
+    def __init__(self, make: Callable[[], Recommender], data: LightningDataModule) -> None:
+        self.make = make
+        self.module = data
+        self.data = cast("CheckData", data)
+        self.data.bind(make().needs())
+        self.data.prepare_data()
+        self.data.setup("fit")
+
+    def built(self) -> Recommender:
+        """A fresh model with parameters drawn from a fixed seed."""
+        torch.manual_seed(0)
+        model = self.make()
+        model.attach(self.data.spec, self.data.items)
+        if isinstance(model, SequentialRecommender):
+            model.cache_features()
+        return model
+
+    def train_batch(self) -> Any:  # noqa: ANN401
+        """The first training batch."""
+        return next(iter(self.data.train_dataloader()))
+
+    def eval_batch(self) -> EvalBatch:
+        """The first validation batch."""
+        batch = next(iter(self.data.val_dataloader()))
+        assert isinstance(batch, EvalBatch)
+        return batch
+
+    def trainer(self, folder: str, epochs: int, **options: Any) -> Trainer:  # noqa: ANN401
+        """A quiet trainer."""
+        keeper = ModelCheckpoint(dirpath=folder, filename="end", save_weights_only=True)
+        defaults: dict[str, Any] = {
+            "max_epochs": epochs,
+            "accelerator": "cpu",
+            "devices": 1,
+            "logger": False,
+            "callbacks": [keeper],
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,
+        }
+        return Trainer(**{**defaults, **options})
+
+
+def total_loss(model: Recommender, batch: Any) -> Tensor:  # noqa: ANN401
+    """Sum of the parts of the loss."""
+    return torch.stack(list(model.training_loss(batch).values())).sum()
+
+
+def check_gradients(case: Case) -> None:
+    """Every trainable parameter gets a gradient, every frozen one none."""
+    model = case.built().train()
+    total_loss(model, case.train_batch()).backward()  # type: ignore[no-untyped-call]
+    idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    moved = [n for n, p in model.named_parameters() if not p.requires_grad and p.grad is not None]
+    assert not idle, f"Trainable parameters without a gradient: {idle}. Freeze what the loss does not use."
+    assert not moved, f"Frozen parameters with a gradient: {moved}."
+
+
+def check_learns(case: Case) -> None:
+    """The loss is finite and falls, and HR@10 beats popularity."""
+    model = case.make()
+    losses: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, recorded(model, losses):
+        trainer = case.trainer(folder, epochs=6, limit_val_batches=0)
+        trainer.fit(model, datamodule=case.module)
+        found = trainer.validate(model, datamodule=case.module, verbose=False)[0]["val/hr@10"]
+    assert np.isfinite(losses).all(), f"A training loss is not finite: {losses}"
+    tenth = max(1, len(losses) // 10)
+    first, last = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
+    assert last < first, f"The loss does not fall: {first:.4f} at the start, {last:.4f} at the end."
+    popular = popularity_hit_rate(case)
+    assert found > popular, f"HR@10 {found:.4f} does not beat popularity's {popular:.4f}."
+
+
+@contextmanager
+def recorded(model: Recommender, losses: list[float]) -> Iterator[None]:
+    """Collects the loss of every training step."""
+    step = model.training_step
+
+    def remember(batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+        loss = step(batch, batch_idx)
+        losses.append(float(loss.detach()))
+        return loss
+
+    model.training_step = remember  # type: ignore[method-assign]
+    yield
+    model.training_step = step  # type: ignore[method-assign]
+
+
+def popularity_hit_rate(case: Case) -> float:
+    """HR@10 of recommending the most frequent items to everybody."""
+    table_I1 = torch.from_numpy(case.data.items.counts_I).float()[:, None]
+    hits = users = 0
+    for batch in case.data.val_dataloader():
+        rank_B, _ = target_rank(torch.ones(len(batch.target_B), 1), table_I1, batch.target_B, batch.hidden_BH)
+        hits, users = hits + int((rank_B <= 10).sum()), users + len(rank_B)
+    return hits / users
+
+
+def check_padding(case: Case) -> None:
+    """The content of the padding item changes neither loss nor item vectors."""
+    model, batch = case.built().eval(), case.train_batch()
+    garbage = {m: {f: spoiled(t) for f, t in part.items()} for m, part in batch.content.items()}
+    with torch.no_grad():
+        clean, dirty = total_loss(model, batch), total_loss(model, batch._replace(content=garbage))
+    assert torch.equal(clean, dirty), f"The padding item's content changes the loss: {clean} against {dirty}."
+    assert not model.item_table()[0].any(), "Row 0 of item_table(), the padding item, is not zero."
+
+
+def spoiled(tensor: Tensor) -> Tensor:
+    """A copy with another first row."""
+    copy = tensor.clone()
+    copy[0] = ~copy[0] if copy.dtype == torch.bool else copy[1]
+    return copy
+
+
+def check_causal(case: Case) -> None:
+    """A later item does not change an earlier state, and padded slots change none."""
+    model, batch = case.built().eval(), case.train_batch()
+    if not isinstance(model, SequentialRecommender) or not isinstance(batch, SequenceBatch):
+        return
+    real_BL = batch.items_BS[:, 1:] != 0
+    item_BLD = torch.randn(*real_BL.shape, model.width)
+    later, padded = item_BLD.clone(), item_BLD.clone()
+    later[:, -1] = torch.randn(len(item_BLD), model.width)
+    padded[~real_BL] = 100.0
+    with torch.no_grad():
+        before, after = model.sequence(item_BLD, real_BL), model.sequence(later, real_BL)
+        unpadded = model.sequence(padded, real_BL)
+    earlier_BL = real_BL[:, :-1]
+    gap = (before - after)[:, :-1][earlier_BL].abs().max().item() if earlier_BL.any() else 0.0
+    assert gap < 1e-5, f"Changing the last item moves earlier states by {gap:.2e}: the future leaks."
+    gap = (before - unpadded)[real_BL].abs().max().item()
+    assert gap < 1e-5, f"Changing padded slots moves real states by {gap:.2e}: padding leaks."
+
+
+def check_permutation(case: Case) -> None:
+    """Permuting users permutes the results; relabelling items changes nothing for content models."""
+    model, batch = case.built().eval(), case.eval_batch()
+    with torch.no_grad():
+        table_ID = model.item_table()
+        user_BD = model.user_vectors(batch, table_ID)
+        order = torch.randperm(len(user_BD))
+        shuffled = EvalBatch(*(field[order] for field in batch))
+        gap = (model.user_vectors(shuffled, table_ID) - user_BD[order]).abs().max().item()
+        assert gap < 1e-4, f"Permuting the users of a batch changes their vectors by {gap:.2e}."
+        if model.catalogue_bound:
+            return
+        relabelled = Relabelled(case.data.items)
+        model.items = relabelled
+        gap = (model.item_table() - table_ID[relabelled.old_I]).abs().max().item()
+    assert gap < 1e-4, f"Relabelling the items changes their vectors by {gap:.2e}: ids leak into content."
+
+
+class Relabelled:
+    """A catalogue under other ids."""
+
+    def __init__(self, items: ItemSource) -> None:
+        self.items = items
+        self.n_items = items.n_items
+        order = np.random.default_rng(0).permutation(np.arange(1, items.n_items))
+        self.old_I = np.concatenate([[0], order])
+        self.counts_I = items.counts_I[self.old_I]
+
+    def content(self, ids_N: npt.NDArray[np.int64], modalities: Sequence[str]) -> dict[str, Content]:
+        """Content of the items that had other ids before."""
+        return self.items.content(self.old_I[ids_N], modalities)
+
+
+def check_item_table(case: Case) -> None:
+    """``item_table()`` equals ``encode_items`` whatever the chunk size."""
+    model = case.built().eval()
+    tables = []
+    for chunk in (7, 64, 100_000):
+        model.item_chunk = chunk
+        tables.append(model.item_table())
+    gap = max((table - tables[-1]).abs().max().item() for table in tables)
+    assert tables[0].shape[0] == case.data.spec.n_items
+    assert gap < 1e-4, f"item_table() depends on its chunk size by {gap:.2e}: does a layer mix items?"
+
+
+def check_reload(case: Case) -> None:
+    """A checkpoint comes back without the data and gives the same metrics."""
+    model = case.make()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = case.trainer(folder, epochs=1, limit_train_batches=2, limit_val_batches=0)
+        trainer.fit(model, datamodule=case.module)
+        before = trainer.validate(model, datamodule=case.module, verbose=False)
+        loaded = type(model).load_from_checkpoint(Path(folder) / "end.ckpt")
+        after = trainer.validate(loaded, datamodule=case.module, verbose=False)
+    assert before == after, f"Metrics before saving {before}, after loading {after}."
+
+
+def check_precision(case: Case) -> None:
+    """bf16 gives a finite loss, nothing is in float64, and a training step never waits for the device."""
+    model, batch = case.built().train(), case.train_batch()
+    doubles = [n for n, t in model.state_dict().items() if t.dtype == torch.float64]
+    assert not doubles, f"Parameters in float64: {doubles}."
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = total_loss(model, batch)
+    assert torch.isfinite(loss), f"The loss under bf16 is {loss}."
+    with OpRecorder() as recorder:
+        total_loss(model, batch).backward()  # type: ignore[no-untyped-call]
+    waiting = sorted(recorder.names & set(SYNC_OPS))
+    assert not waiting, f"A training step makes the host wait for the device: {waiting}."
+    assert not recorder.doubles, f"A training step computes in float64: {sorted(recorder.doubles)}."
+
+
+class OpRecorder(TorchDispatchMode):
+    """Names of the operations that ran, and of those that gave float64."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+        self.doubles: set[str] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Runs the operation and remembers it."""
+        name = func.overloadpacket.__name__
+        result = func(*args, **(kwargs or {}))
+        self.names.add(name)
+        if isinstance(result, Tensor) and result.dtype == torch.float64:
+            self.doubles.add(name)
+        return result
+
+
+def check_cached(case: Case) -> None:
+    """Vectors cached from frozen towers give the loss of towers that run."""
+    model, batch = case.built().eval(), case.train_batch()
+    if not isinstance(model, SequentialRecommender) or not model.specs or model.features:
+        return
+    with torch.no_grad():
+        running = total_loss(model, batch)
+        model.specs = {m: replace(spec, cached=True) for m, spec in model.specs.items()}
+        model.cache_features()
+        cached = total_loss(model, batch)
+    gap = abs(running - cached).item()
+    assert gap < 1e-4, f"The loss is {running:.6f} with running towers and {cached:.6f} from their cache."
+
+
+def check_deterministic(case: Case) -> None:
+    """The same seed gives the same weights to the last bit."""
+    ends = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        model = case.make()
+        with tempfile.TemporaryDirectory() as folder:
+            case.trainer(folder, 1, limit_train_batches=3, limit_val_batches=0).fit(
+                model, datamodule=case.module
+            )
+        ends.append(model.state_dict())
+    different = [name for name in ends[0] if not torch.equal(ends[0][name], ends[1][name])]
+    assert not different, f"Two runs of one seed differ in {different}."
+
+
+def check_unseen(case: Case) -> None:
+    """Items without a training interaction have vectors of their own, made from their content."""
+    model = case.built().eval()
+    if model.catalogue_bound:
+        return
+    table_ID = model.item_table()
+    unseen = torch.from_numpy(case.data.items.counts_I == 0)
+    unseen[0] = False
+    if not unseen.any():
+        return
+    vectors = table_ID[unseen]
+    assert torch.isfinite(vectors).all(), "An item never seen in training has no finite vector."
+    distinct = len(torch.unique(vectors.round(decimals=4), dim=0))
+    assert distinct > len(vectors) // 2, f"{len(vectors)} unseen items share {distinct} vectors."
+
+
+CHECKS: tuple[Callable[[Case], None], ...] = (
+    check_gradients,
+    check_learns,
+    check_padding,
+    check_causal,
+    check_permutation,
+    check_item_table,
+    check_reload,
+    check_precision,
+    check_cached,
+    check_deterministic,
+    check_unseen,
+)
+
+
+def model_factory(model: str | type[Recommender], overrides: dict[str, Any]) -> Callable[[], Recommender]:
+    """What makes fresh models of a short name, a YAML file or a class."""
+    if isinstance(model, type):
+        cls = model
+        return lambda: cls(**overrides)
+    if model.endswith((".yaml", ".yml")):
+        config = yaml.safe_load(Path(model).read_text(encoding="utf-8"))
+        config["init_args"] = merge(config.get("init_args") or {}, overrides)
+        return lambda: instantiate(config)
+    name = model
+    return lambda: create(name, **overrides)
+
+
+def check_recommender(model: str | type[Recommender], data: LightningDataModule, **overrides: Any) -> None:  # noqa: ANN401
+    """Runs every check on a model.
+
+    Args:
+        model: A class, a YAML file or a short name.
+        data: A small data module with planted structure, such as ``datamodules.demo.Demo(size="tiny")``.
+        **overrides: Constructor arguments of the model.
+
+    Raises:
+        AssertionError: A check failed; the message says which and why.
+    """
+    case = Case(model_factory(model, overrides), data)
+    for check in CHECKS:
+        try:
+            check(case)
+        except AssertionError as error:
+            raise AssertionError(f"{check.__name__}: {check.__doc__} {error}") from error

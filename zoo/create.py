@@ -1,0 +1,47 @@
+"""Models from Python by their short names."""
+
+import importlib
+from typing import Any
+
+import yaml
+
+from zoo.base import Recommender
+from zoo.names import config_file
+
+
+def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """A copy of ``base`` in which ``override`` wins, key by key into nested dicts.
+
+    >>> merge({"text": {"name": "bert", "tune": 2}}, {"text": {"tune": 4}})
+    {'text': {'name': 'bert', 'tune': 4}}
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        known = merged.get(key)
+        merged[key] = merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def instantiate(config: dict[str, Any]) -> Recommender:
+    """The model of a mapping with ``class_path`` and ``init_args``."""
+    module, _, class_name = config["class_path"].rpartition(".")
+    model = getattr(importlib.import_module(module), class_name)(**config.get("init_args") or {})
+    assert isinstance(model, Recommender)
+    return model
+
+
+def create(name: str, **overrides: Any) -> Recommender:  # noqa: ANN401
+    """Makes the model of a short name, as ``mmzoo fit --model <name>`` does before a recipe is applied.
+
+    Args:
+        name: A name listed by ``mmzoo list``; case, hyphens and underscores do not matter.
+        **overrides: Constructor arguments; dicts are merged into the configured ones, so
+            ``text={"tune": 2}`` changes one value of the text encoder.
+
+    Raises:
+        ValueError: There is no such name.
+        TypeError: The model has no such argument.
+    """
+    config = yaml.safe_load(config_file("model", name).read_text(encoding="utf-8"))
+    config["init_args"] = merge(config.get("init_args") or {}, overrides)
+    return instantiate(config)
