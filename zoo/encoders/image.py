@@ -1,0 +1,188 @@
+"""Pictures and the vision towers of transformers; timm's are in ``image_timm.py``.
+
+Preparation follows MoRec (SIGIR 2023, arXiv 2303.13835): RGB, a square resize that ignores the aspect ratio,
+mean and deviation one half per channel whatever statistics the tower was trained with, no augmentation.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from zoo.encoders.base import Encoded, EncoderSpec
+from zoo.encoders.hub import build_network, find_blocks, plain_config, read_config
+from zoo.encoders.tower import Tower, evaluating, kept_states, mean_tokens, stack_states
+from zoo.types import Content
+
+DEFAULT_SIZE = 224
+_MIDDLE_GREY = 128
+
+
+class ImageTransform:
+    """RGB pictures to square uint8 arrays, channels first; bilinear, aspect ratio not kept.
+
+    Args:
+        size: Side in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"image_size must be positive; found {size}.")
+        self.size = size
+        self.key = f"image-rgb-bilinear-{size}"
+        self.fields: dict[str, tuple[tuple[int, ...], str]] = {"pixels": ((3, size, size), "uint8")}
+        self.fill = {"pixels": _MIDDLE_GREY}
+
+    def __call__(self, raw: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+        """Prepares n pictures as ``pixels`` (n, 3, size, size)."""
+        pixels = np.empty((len(raw), 3, self.size, self.size), np.uint8)
+        for i, picture in enumerate(raw):
+            small = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
+            pixels[i] = np.asarray(small).transpose(2, 0, 1)  # (height, width, 3) to (3, height, width)
+        return {"pixels": pixels}
+
+
+class ImageTower(Tower):
+    """What image towers share: normalisation as the first layer, pooling of token maps."""
+
+    size: int
+    """Side of the prepared image in pixels."""
+    n_prefix: int
+    """Tokens before the patches: class token, distillation and register tokens."""
+    pool: str
+    """``own``, or how tokens become one vector: ``cls``, ``mean`` (of the patches)."""
+
+    def transform(self) -> ImageTransform:
+        """Square pictures at this tower's resolution."""
+        return ImageTransform(self.size)
+
+    def blank(self) -> Content:
+        """One grey picture."""
+        weight = next(self.parameters())
+        pixels = torch.full(
+            (1, 3, self.size, self.size), _MIDDLE_GREY, dtype=torch.uint8, device=weight.device
+        )
+        return {"pixels": pixels, "present": torch.ones(1, dtype=torch.bool, device=weight.device)}
+
+    def normalised(self, content: Content) -> Tensor:
+        """Pixels 0..255 as -1..1 in the type of the weights: (x / 255 - 0.5) / 0.5."""
+        dtype = next(self.network.parameters()).dtype
+        return (content["pixels"].float() * (2.0 / 255.0) - 1.0).to(dtype)
+
+    reads_class_token: bool = True
+    """Whether the tower's own pooling reads the class token, if it has one."""
+
+    def choose_pool(self) -> None:
+        """Settles how tokens are pooled.
+
+        Raises:
+            ValueError: ``pool: cls`` of a tower without a class token.
+        """
+        if self.spec.pool == "cls" and not self.n_prefix:
+            raise ValueError(
+                f"pool: cls of {self.spec.name!r}: this tower has no class token. Use default or mean."
+            )
+        self.pool = "own" if self.spec.pool == "default" else self.spec.pool
+
+    def pool_tokens(self, tokens_NTD: Tensor) -> Tensor:
+        """One vector from the tokens of a layer: (N, T, D) to (N, D)."""
+        if self.pool == "cls" or (self.pool == "own" and self.n_prefix and self.reads_class_token):
+            return tokens_NTD[:, 0]
+        return mean_tokens(tokens_NTD[:, self.n_prefix :], None)
+
+
+def flat(features: Tensor, channels_last: bool = False) -> Tensor:
+    """A feature map as tokens: (N, D, H, W), or (N, H, W, D), to (N, H*W, D); tokens pass through."""
+    if features.ndim == 3:
+        return features
+    return features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)
+
+
+class VisionEncoder(ImageTower):
+    """A vision network of transformers: ViT, MAE, Swin, CLIP's image side, ResNet, ConvNeXt and others.
+
+    Args:
+        network: The network, called with ``pixel_values``.
+        config: Its configuration.
+        spec: What was asked for; ``pool: default`` is the tower's own pooled output, or its class token.
+    """
+
+    def __init__(self, network: nn.Module, config: PretrainedConfig, spec: EncoderSpec) -> None:
+        super().__init__(network, spec)
+        self.architecture = plain_config(config)
+        self.size = vision_size(config, spec)
+        accepted = inspect.signature(network.forward).parameters
+        own_size = getattr(config, "image_size", None)
+        own_size = own_size[0] if isinstance(own_size, list | tuple) else own_size
+        self.resized = "interpolate_pos_encoding" in accepted and self.size != own_size
+        self.masks = "noise" in accepted  # MAE shuffles patches by noise; a constant keeps their order
+        self.n_patches = (self.size // config.patch_size) ** 2 if self.masks else 0
+        prefixes = ("cls_token", "class_embedding", "distillation_token")
+        self.n_prefix = sum(name.endswith(prefixes) for name, _ in network.named_parameters())
+        self.n_prefix += getattr(config, "num_register_tokens", 0)
+        self.choose_pool()
+        self._blocks = find_blocks(network)
+        self.keep: list[int] = []
+        self.depth = self._count_states()
+        self.keep = kept_states(spec, self.depth)
+        self.width = self.measure()
+
+    @classmethod
+    def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "VisionEncoder":
+        """Builds the tower a spec names; ``pretrained=False`` reads ``spec.config`` only."""
+        config = read_config(spec, "vision")
+        if hasattr(config, "mask_ratio"):
+            config.mask_ratio = 0.0  # MAE drops three quarters of a picture even when encoding
+        return cls(build_network(config, spec, pretrained), config, spec)
+
+    def config(self) -> dict[str, Any]:
+        """The transformers configuration."""
+        return dict(self.architecture)
+
+    def blocks(self) -> list[list[str]]:
+        """Embedding, then each layer."""
+        return [[f"network.{name}" for name in block] for block in self._blocks]
+
+    @torch.no_grad()
+    def _count_states(self) -> int:
+        """Layer states of the network beyond its embedding output."""
+        with evaluating(self):
+            return len(self._run(self.blank(), with_states=True).hidden_states) - 1
+
+    def _run(self, content: Content, with_states: bool) -> Any:  # noqa: ANN401 - an output class of the library
+        x = self.normalised(content)
+        extra: dict[str, Any] = {"interpolate_pos_encoding": True} if self.resized else {}
+        if self.masks:
+            extra["noise"] = torch.arange(self.n_patches, device=x.device).expand(x.shape[0], -1)
+        return self.network(pixel_values=x, output_hidden_states=with_states, **extra)
+
+    def forward(self, content: Content) -> Encoded:
+        """Encodes ``pixels`` (N, 3, size, size) uint8."""
+        output = self._run(content, with_states=bool(self.keep))
+        tokens_NTD = flat(output.last_hidden_state)
+        own = getattr(output, "pooler_output", None)
+        pooled_ND = own.flatten(1) if self.pool == "own" and own is not None else self.pool_tokens(tokens_NTD)
+        states = [self.pool_tokens(flat(output.hidden_states[k])) for k in self.keep]
+        return Encoded(
+            pooled_ND=pooled_ND,
+            tokens_NTD=tokens_NTD,
+            states_NKD=stack_states(self.spec.name, states) if states else None,
+            present_N=content.get("present"),
+        )
+
+
+def vision_size(config: PretrainedConfig, spec: EncoderSpec) -> int:
+    """Side of the pictures: as asked for, as configured, or 224."""
+    own = getattr(config, "image_size", None) or DEFAULT_SIZE
+    return int(spec.image_size or (own[0] if isinstance(own, list | tuple) else own))
+
+
+def vision_transform(spec: EncoderSpec) -> ImageTransform:
+    """Pictures at the size of a transformers tower; reads its configuration, never weights."""
+    return ImageTransform(vision_size(read_config(spec, "vision"), spec))

@@ -1,0 +1,223 @@
+"""Text towers: BERT's kin, decoder language models and any other encoder that transformers can build.
+
+Preparation and pooling follow MoRec (SIGIR 2023, arXiv 2303.13835): lower-cased titles, the tower's own
+tokenizer with its special tokens, [CLS] of encoders, the mean of real tokens of decoders.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PretrainedConfig
+
+from zoo.encoders.base import Encoded, EncoderSpec
+from zoo.encoders.hub import build_network, find_blocks, from_hub, plain_config, read_config
+from zoo.encoders.tower import Tower, evaluating, kept_states, mean_tokens, stack_states
+from zoo.encoders.words import WordTokenizer
+from zoo.types import Content
+
+PAD = -1
+"""Marks the end of a title in token matrices, whatever the tower's own padding id is."""
+
+
+class Tokenizer(Protocol):
+    """Ids of texts, special tokens included."""
+
+    key: str
+    """Names everything that changes the ids."""
+
+    def __call__(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Ids of each text, at most ``max_tokens``."""
+        ...
+
+
+class HubTokenizer:
+    """A transformers tokenizer, identified by its content rather than by where it lies."""
+
+    def __init__(self, name: str) -> None:
+        self.tokenizer = from_hub(
+            lambda local: AutoTokenizer.from_pretrained(name, local_files_only=local), name, "its tokenizer"
+        )
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        state = json.loads(backend.to_str()) if backend is not None else self.tokenizer.get_vocab()
+        for varying in ("truncation", "padding"):  # set by every call
+            state.pop(varying, None)
+        digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+        self.key = f"{type(self.tokenizer).__name__}:{digest}"
+
+    def __call__(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Ids of each text with special tokens, at most ``max_tokens``."""
+        encoded = self.tokenizer(
+            list(texts), truncation=True, max_length=max_tokens, return_attention_mask=False
+        )
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+
+class TextTransform:
+    """Titles to an int32 matrix of token ids, -1 after the last token of each.
+
+    Args:
+        tokenizer: Gives the ids of each text; its ``key`` names it.
+        max_tokens: Columns of the matrix.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        if max_tokens < 2:
+            raise ValueError(f"max_tokens must be at least 2 (special tokens count); found {max_tokens}.")
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.key = f"text-lower-{max_tokens}-{tokenizer.key}"
+        self.fields: dict[str, tuple[tuple[int, ...], str]] = {"tokens": ((max_tokens,), "int32")}
+        self.fill = {"tokens": PAD}
+
+    @classmethod
+    def of(cls, spec: EncoderSpec) -> "TextTransform":
+        """The transform a spec asks for; reads a tokenizer, never a network."""
+        if spec.tokenizer == "words":
+            vocab_size = (spec.config or {}).get("vocab_size") or read_config(spec, "text").vocab_size
+            return cls(WordTokenizer(int(vocab_size)), spec.max_tokens)
+        if (
+            spec.tokenizer is None
+            and spec.config is not None
+            and spec.name == spec.config.get("model_type", spec.name)
+        ):
+            raise ValueError(
+                f"The text tower {spec.name!r} is built from its configuration and has no tokenizer: set "
+                "`tokenizer: words` (whole words, hashed), or a hub name or folder that has one."
+            )
+        return cls(HubTokenizer(spec.tokenizer or spec.name), spec.max_tokens)
+
+    def __call__(self, raw: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+        """Prepares n titles as ``tokens`` (n, max_tokens)."""
+        rows = self.tokenizer([str(text).lower() for text in raw], self.max_tokens)
+        tokens_NT = np.full((len(rows), self.max_tokens), PAD, np.int32)
+        lengths_N = np.fromiter(map(len, rows), np.int64, len(rows))
+        real_NT = np.arange(self.max_tokens) < lengths_N[:, None]
+        tokens_NT[real_NT] = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths_N.sum()))
+        return {"tokens": tokens_NT}
+
+
+def trim_tokens(content: Content) -> Content:
+    """Cuts a text content to its longest real title; for the host, before the transfer to the device.
+
+    Changes no vector: what is cut is padding.
+    """
+    tokens_NT = content["tokens"]
+    real_T = (tokens_NT != PAD).any(dim=0)
+    longest = int(real_T.nonzero().max()) + 1 if bool(real_T.any()) else 1
+    return {**content, "tokens": tokens_NT[:, :longest]}
+
+
+class TextEncoder(Tower):
+    """A transformers text tower.
+
+    Args:
+        network: The network, called with ``input_ids`` and a mask.
+        config: Its configuration.
+        spec: What was asked for; ``pool: default`` is token 0 for bidirectional towers, the mean over real
+            tokens for causal ones and T5's kin (no start token), or the tower's own output where it has one
+            (CLIP's end token).
+    """
+
+    trim_tokens = staticmethod(trim_tokens)
+
+    def __init__(self, network: nn.Module, config: PretrainedConfig, spec: EncoderSpec) -> None:
+        super().__init__(network, spec)
+        self.architecture = plain_config(config)
+        self.pad_id = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+        self.vocab_size = int(config.vocab_size)
+        # A 4-D mask skips the library's own mask making, which asks the device whether anything is padded.
+        # Towers with windowed or hand-written attention make their own from the plain mask.
+        windowed = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
+        self.wide_mask = getattr(config, "_attn_implementation", None) == "sdpa" and not windowed
+        self.causal, self.has_own_pool, self.depth = self._probe()
+        self.pool = spec.pool
+        if spec.pool == "default" and not self.has_own_pool:
+            self.pool = "mean" if self.causal or config.is_encoder_decoder else "cls"
+        self._blocks = find_blocks(network)
+        self.keep = kept_states(spec, self.depth)
+        self.width = self.measure()
+
+    @classmethod
+    def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "TextEncoder":
+        """Builds the tower a spec names; ``pretrained=False`` reads ``spec.config`` only."""
+        config = read_config(spec, "text")
+        return cls(build_network(config, spec, pretrained), config, spec)
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[bool, bool, int]:
+        """Whether later tokens leave earlier states unchanged, whether the tower pools itself, its depth."""
+        ids = torch.tensor([[3, 4, 5], [3, 4, 6]]) % self.vocab_size
+        with evaluating(self):
+            output = self.network(input_ids=ids, output_hidden_states=True)
+        first = output.last_hidden_state[:, :2]
+        own = getattr(output, "pooler_output", None) is not None
+        return torch.equal(first[0], first[1]), own, len(output.hidden_states) - 1
+
+    def transform(self) -> TextTransform:
+        """Lower-cased titles through the tower's tokenizer."""
+        return TextTransform.of(self.spec)
+
+    def config(self) -> dict[str, Any]:
+        """The transformers configuration."""
+        return dict(self.architecture)
+
+    def blocks(self) -> list[list[str]]:
+        """Embedding, then each layer."""
+        return [[f"network.{name}" for name in block] for block in self._blocks]
+
+    def blank(self) -> Content:
+        """One title of three tokens."""
+        device = next(self.parameters()).device
+        tokens = torch.tensor([[3, 4, 5]], dtype=torch.int32, device=device) % self.vocab_size
+        return {"tokens": tokens, "present": torch.ones(1, dtype=torch.bool, device=device)}
+
+    def forward(self, content: Content) -> Encoded:
+        """Encodes ``tokens`` (N, T) int32, -1 after each title; rows without tokens give finite vectors."""
+        tokens_NT = content["tokens"]
+        mask_NT = tokens_NT != PAD
+        ids_NT = torch.where(mask_NT, tokens_NT, self.pad_id).long()
+        output = self.network(
+            input_ids=ids_NT, attention_mask=self._attended(mask_NT), output_hidden_states=bool(self.keep)
+        )
+        tokens_NTD = output.last_hidden_state
+        if self.pool == "default":
+            pooled_ND = output.pooler_output
+        else:
+            pooled_ND = self._pool(tokens_NTD, mask_NT)
+        states = [self._pool(output.hidden_states[k], mask_NT) for k in self.keep]
+        return Encoded(
+            pooled_ND=pooled_ND,
+            tokens_NTD=tokens_NTD,
+            mask_NT=mask_NT,
+            states_NKD=stack_states(self.spec.name, states) if states else None,
+            present_N=content.get("present"),
+        )
+
+    def _pool(self, tokens_NTD: Tensor, mask_NT: Tensor) -> Tensor:
+        """One vector an item: (N, T, D) to (N, D)."""
+        if self.pool == "mean":
+            return mean_tokens(tokens_NTD, mask_NT)
+        return tokens_NTD[:, 0]
+
+    def _attended(self, mask_NT: Tensor) -> Tensor | None:
+        """What may be attended to, in the form the network takes without asking the device anything."""
+        if self.causal:
+            return None  # padding comes last, so no real token sees it
+        # Someone must be attended to, or the softmax of a row without tokens is NaN.
+        mask_NT = mask_NT.clone()
+        mask_NT[:, 0] = True
+        if not self.wide_mask:
+            return mask_NT.long()
+        dtype = next(self.network.parameters()).dtype
+        blocked = torch.finfo(dtype).min
+        return torch.zeros(mask_NT.shape, dtype=dtype, device=mask_NT.device).masked_fill(~mask_NT, blocked)[
+            :, None, None, :
+        ]  # (N, T) to (N, 1, 1, T)

@@ -1,0 +1,118 @@
+"""What all towers around a library's network share: pooling, kept states, evaluation mode when frozen."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from zoo.encoders.base import Encoder, EncoderSpec
+from zoo.types import Content
+
+
+class Tower(Encoder):
+    """An encoder that wraps one network of a library.
+
+    Args:
+        network: The library's network; its parameter names are this encoder's after ``network.``.
+        spec: What was asked for.
+    """
+
+    network: Any
+
+    def __init__(self, network: nn.Module, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+
+    @abstractmethod
+    def blank(self) -> Content:
+        """Content of one item without meaning, on the device of the weights; for shapes and checks."""
+
+    @torch.no_grad()
+    def measure(self) -> int:
+        """Width of the pooled vector, read from one forward pass in evaluation mode."""
+        with evaluating(self):
+            return int(self(self.blank()).pooled_ND.shape[-1])
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode; a frozen tower stays in evaluation, and so does a frozen batch norm.
+
+        A frozen tower then gives the same vectors in training and from a cache, and frozen statistics do not
+        drift.
+        """
+        super().train(mode and any(p.requires_grad for p in self.parameters()))
+        for module in self.modules():
+            own = list(module.parameters(recurse=False))
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and own:
+                module.train(module.training and any(p.requires_grad for p in own))
+        return self
+
+
+class evaluating:
+    """Context in which a module is in evaluation mode; the mode of every part is put back at the end."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modes = [(part, part.training) for part in module.modules()]
+
+    def __enter__(self) -> None:
+        """Switches off dropout and running statistics."""
+        for part, _ in self.modes:
+            part.training = False
+
+    def __exit__(self, *_: object) -> None:
+        """Puts the modes back."""
+        for part, mode in self.modes:
+            part.training = mode
+
+
+def mean_tokens(tokens_NTD: Tensor, mask_NT: Tensor | None) -> Tensor:
+    """Mean over the real tokens; zeros for an item that has none.
+
+    >>> mean_tokens(torch.tensor([[[2.0], [4.0], [9.0]]]), torch.tensor([[True, True, False]]))
+    tensor([[3.]])
+    """
+    if mask_NT is None:
+        return tokens_NTD.mean(dim=1)
+    # The count stays in float32: 1e-9 is zero in half precision.
+    count_N1 = mask_NT.sum(dim=1, keepdim=True).float().clamp(min=1e-9)
+    total_ND = tokens_NTD.masked_fill(~mask_NT.unsqueeze(-1), 0.0).sum(dim=1)
+    return (total_ND / count_N1).to(tokens_NTD.dtype)
+
+
+def kept_states(spec: EncoderSpec, depth: int) -> list[int]:
+    """Indices of the layer states the spec asks for; 0 is the embedding output, ``depth`` the last block.
+
+    Raises:
+        ValueError: An index lies outside 0..depth.
+
+    >>> kept_states(EncoderSpec("bert", states=[0, 2]), depth=2), kept_states(EncoderSpec("bert"), depth=2)
+    ([0, 2], [])
+    """
+    if spec.states == "none":
+        return []
+    if spec.states == "all":
+        return list(range(depth + 1))
+    wrong = [k for k in spec.states if not 0 <= k <= depth]
+    if wrong:
+        raise ValueError(
+            f"states={spec.states} of {spec.name!r}: {wrong} do not exist. This tower has states 0 "
+            f"(embedding output) to {depth} (last block)."
+        )
+    return list(spec.states)
+
+
+def stack_states(name: str, states: Sequence[Tensor]) -> Tensor:
+    """Pooled states, each (N, D), as one (N, K, D).
+
+    Raises:
+        ValueError: The tower's stages have different widths.
+    """
+    widths = [int(state.shape[-1]) for state in states]
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"The layer states of {name!r} have different widths {widths}, so they do not make one array. "
+            "Ask for states of equal width (states: [...]), or use a tower of one width such as ViT."
+        )
+    return torch.stack(list(states), dim=1)
