@@ -1,4 +1,4 @@
-"""Every configuration through the real command: it parses, prints itself, and the print parses to the same."""
+"""Every configuration through the real command: it parses, prints itself, and the print parses again."""
 
 from pathlib import Path
 from typing import Any

@@ -1,12 +1,12 @@
-"""Every shipped model against every check of ``zoo.conformance``; a new YAML is tested on the day it lands."""
+"""Every shipped model against every check of ``zoo.conformance``; a new YAML is tested the day it lands."""
 
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-
 from datamodules.demo import Demo
+
 from tests.miniature import miniature
 from zoo.conformance import CHECKS, Case, check_recommender, model_factory
 from zoo.names import short_names

@@ -4,28 +4,25 @@ A paper overrides few methods (see ``zoo/models/README.md``); what Lightning doe
 """
 
 import copy
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from zoo.checkpoints import KEY, read_stamp, require_same_catalogue, stamp
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
+from zoo.optim import Schedule, rate_factor
 from zoo.seeding import reseed
 from zoo.types import CatalogSpec, EvalBatch, ItemSource, ModelNeeds
 
 COLD_BELOW = 10
 """An item with fewer training interactions is cold (MoRec, appendix A.1)."""
-
-
-class CheckpointMismatchError(RuntimeError):
-    """A checkpoint of another model or another catalogue."""
 
 
 class Predictions(NamedTuple):
@@ -63,7 +60,7 @@ class Recommender(LightningModule, ABC):
         weight_decay: float = 0.01,
         encoder_weight_decay: float | None = None,
         decay_norms_and_biases: bool = True,
-        schedule: Literal["constant", "linear", "cosine"] = "constant",
+        schedule: Schedule = "constant",
         warmup_steps: int = 0,
         compile: bool = False,
         top_k: int = 10,
@@ -126,11 +123,14 @@ class Recommender(LightningModule, ABC):
         data = getattr(self.trainer, "datamodule", None)
         if data is None:
             raise RuntimeError(
-                f"{type(self).__name__} takes its catalogue from a data module, but the trainer got none: call "
-                "trainer.fit(model, datamodule=...) with a datamodules.RecDataModule."
+                f"{type(self).__name__} takes its catalogue from a data module, but the trainer got none: "
+                "call trainer.fit(model, datamodule=...) with a subclass of datamodules.base.RecDataModule."
             )
-        if self.trainer.ckpt_path is not None and self.spec is None:
-            self._read_towers(str(self.trainer.ckpt_path))
+        path = self.trainer.ckpt_path
+        if path is not None and self.spec is None and os.path.isfile(path):
+            # Architectures from the checkpoint to come: nothing is loaded to be overwritten.
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            self.use_towers(read_stamp(checkpoint, type(self)).towers)
         self.attach(data.spec, data.items)
 
     def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
@@ -143,13 +143,8 @@ class Recommender(LightningModule, ABC):
             self.build(spec)
             if self.compile_parts:
                 self.compile_modules()
-        elif self.catalogue_bound and self.spec.fingerprint != spec.fingerprint:
-            raise CheckpointMismatchError(
-                f"This model has a vector for each of the {self.spec.n_items - 1} items of the catalogue it was "
-                f"trained on (fingerprint {self.spec.fingerprint}); the data now has {spec.n_items - 1} items "
-                f"(fingerprint {spec.fingerprint}). Give the data it was trained on, or train a model without "
-                "item ids, which moves between catalogues."
-            )
+        elif self.catalogue_bound:
+            require_same_catalogue(self.spec, spec)
         self.spec, self.items = spec, items
 
     def compile_modules(self) -> None:
@@ -179,36 +174,20 @@ class Recommender(LightningModule, ABC):
         for name, parameter in self.named_parameters():
             if not parameter.requires_grad:
                 continue
-            rate, decay = self._rate_and_decay(name)
+            tower = name.startswith("encoders.") and not name.startswith("encoders.item_id.")
+            rate = self.encoder_lr if tower else self.lr
+            decay = self.encoder_weight_decay if tower else self.weight_decay
             if parameter.ndim < 2 and not self.decay_norms_and_biases:
                 decay = 0.0
             groups.setdefault((rate, decay), []).append(parameter)
         return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
-
-    def _rate_and_decay(self, name: str) -> tuple[float, float]:
-        if name.startswith("encoders.") and not name.startswith("encoders.item_id."):
-            return self.encoder_lr, self.encoder_weight_decay
-        return self.lr, self.weight_decay
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with its groups, and the schedule by optimiser steps."""
         optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay)
         if self.schedule == "constant" and not self.warmup_steps:
             return optimizer
-        total = int(self.trainer.estimated_stepping_batches)
-
-        def factor(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / (self.warmup_steps + 1)
-            done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
-            match self.schedule:
-                case "constant":
-                    return 1.0
-                case "linear":
-                    return max(0.0, 1.0 - done)
-                case "cosine":
-                    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-
+        factor = rate_factor(self.schedule, self.warmup_steps, int(self.trainer.estimated_stepping_batches))
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -299,39 +278,24 @@ class Recommender(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what rebuilding without the data needs, in plain values."""
-        if self.spec is None:
-            return
-        checkpoint["mmzoo"] = {
-            "class_path": f"{type(self).__module__}.{type(self).__qualname__}",
-            "spec": self.spec._asdict(),
-            "towers": self.tower_configs(),
-        }
+        if self.spec is not None:
+            checkpoint[KEY] = stamp(type(self), self.spec, self.tower_configs())
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Builds the model from the checkpoint when no data was bound, and refuses a foreign checkpoint."""
-        own = f"{type(self).__module__}.{type(self).__qualname__}"
-        stored = checkpoint.get("mmzoo")
-        if stored is None:
-            raise CheckpointMismatchError(f"{own} expected a checkpoint written by mmzoo; this one was not.")
-        if stored["class_path"] != own:
-            raise CheckpointMismatchError(
-                f"The checkpoint holds a {stored['class_path']}, the model is a {own}. Name the model it was "
-                "trained as, or leave the model out: the checkpoint knows it."
-            )
-        spec = CatalogSpec(**stored["spec"])
+        """Builds the model from the checkpoint when no data was bound, and refuses a foreign checkpoint.
+
+        Raises:
+            CheckpointMismatchError: The checkpoint is of another model or another catalogue.
+        """
+        stored = read_stamp(checkpoint, type(self))
         if self.spec is None:
-            self.use_towers(stored["towers"])
-            self.build(spec)
-            self.spec = spec
+            self.use_towers(stored.towers)
+            self.build(stored.spec)
+            self.spec = stored.spec
             return
-        training = self._trainer is not None and self.trainer.state.fn == "fit"
-        if spec.fingerprint != self.spec.fingerprint and (training or self.catalogue_bound):
-            raise CheckpointMismatchError(
-                f"The checkpoint was trained on a catalogue of {spec.n_items - 1} items (fingerprint "
-                f"{spec.fingerprint}); the data given now has {self.spec.n_items - 1} items (fingerprint "
-                f"{self.spec.fingerprint}). Give the same data set, subset and filters as before, or start a new "
-                "run without --ckpt_path."
-            )
+        resuming = self._trainer is not None and self.trainer.state.fn == "fit"
+        if resuming or self.catalogue_bound:
+            require_same_catalogue(stored.spec, self.spec)
 
     def tower_configs(self) -> dict[str, dict[str, Any]]:
         """Architecture of every encoder in plain values; models with encoders override it."""
@@ -339,14 +303,6 @@ class Recommender(LightningModule, ABC):
 
     def use_towers(self, configs: dict[str, dict[str, Any]]) -> None:
         """Makes ``build`` follow stored architectures instead of loading pre-trained weights."""
-
-    def _read_towers(self, path: str) -> None:
-        """Reads the architectures from the checkpoint to come, so that nothing is loaded to be overwritten."""
-        if not os.path.isfile(path):
-            return
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("mmzoo", {})
-        if stored.get("class_path") == f"{type(self).__module__}.{type(self).__qualname__}":
-            self.use_towers(stored["towers"])
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # the keyword arguments are the superclass's

@@ -13,7 +13,8 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from zoo.base import CheckpointMismatchError, Recommender
+from zoo.base import Recommender
+from zoo.checkpoints import CheckpointMismatchError
 from zoo.names import near
 
 RUN_DIR = "MMZOO_RUN_DIR"
@@ -81,7 +82,7 @@ class ZooCLI(LightningCLI):
             "--run_dir",
             type=str | None,
             default=None,
-            help="Folder of logs, checkpoints and results. Default: runs/<data>/<model>, numbered when taken.",
+            help="Folder of logs, checkpoints and results. Default: runs/<data>/<model>, numbered if taken.",
         )
         parser.add_argument(
             "--threads",
@@ -121,8 +122,8 @@ class ZooCLI(LightningCLI):
         stored = self.config[str(self.config.subcommand)].model.class_path
         if stored != named:
             raise CheckpointMismatchError(
-                f"--ckpt_path {section.ckpt_path} holds a {stored}, but the command line names a {named}. Leave "
-                "--model out to take the checkpoint's, or give a checkpoint of that model."
+                f"--ckpt_path {section.ckpt_path} holds a {stored}, but the command line names a {named}. "
+                "Leave --model out to take the checkpoint's, or give a checkpoint of that model."
             )
 
     def _choose_run_dir(self, config: Namespace) -> Path:
@@ -136,8 +137,8 @@ class ZooCLI(LightningCLI):
                 and not is_child_rank()
             ):
                 raise FileExistsError(
-                    f"{base} already holds a run. Go on with it by --ckpt_path last, name another --run_dir, or "
-                    "remove the folder."
+                    f"{base} already holds a run. Go on with it by --ckpt_path last, name another --run_dir, "
+                    "or remove the folder."
                 )
             return base
         if is_child_rank() and RUN_DIR in os.environ:

@@ -155,8 +155,8 @@ class SequentialRecommender(Recommender):
         """Ids and content of the whole catalogue on the device, padding first in every chunk."""
         if self.items is None:
             raise RuntimeError(
-                "The catalogue's content is needed but no catalogue is bound: use a trainer with a data module, "
-                "or call attach(data.spec, data.items)."
+                "The catalogue's content is needed but no catalogue is bound: use a trainer with a data "
+                "module, or call attach(data.spec, data.items)."
             )
         starts = range(1, self.items.n_items, self.item_chunk)
         quiet = len(starts) < 20 or self.global_rank != 0

@@ -1,0 +1,65 @@
+"""What a checkpoint says of itself, so that it loads without its data and never into the wrong place."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from zoo.types import CatalogSpec
+
+KEY = "mmzoo"
+"""Where the stamp stands in a checkpoint."""
+
+
+class CheckpointMismatchError(RuntimeError):
+    """A checkpoint of another model or another catalogue."""
+
+
+class Stamp(NamedTuple):
+    """The model class, the sizes it was built for, and the architecture of its towers."""
+
+    class_path: str
+    spec: CatalogSpec
+    towers: dict[str, dict[str, Any]]
+
+
+def class_path(cls: type) -> str:
+    """Where a class is imported from."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def stamp(cls: type, spec: CatalogSpec, towers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The stamp in plain values, which ``torch.load(weights_only=True)`` reads."""
+    return {"class_path": class_path(cls), "spec": spec._asdict(), "towers": towers}
+
+
+def read_stamp(checkpoint: Mapping[str, Any], cls: type) -> Stamp:
+    """The stamp of a checkpoint that is to go into a model.
+
+    Raises:
+        CheckpointMismatchError: The checkpoint has none, or is of another class.
+    """
+    stored = checkpoint.get(KEY)
+    if stored is None:
+        raise CheckpointMismatchError(
+            f"Expected a checkpoint written by mmzoo for {class_path(cls)}; this one has no '{KEY}' entry."
+        )
+    if stored["class_path"] != class_path(cls):
+        raise CheckpointMismatchError(
+            f"The checkpoint holds a {stored['class_path']}, the model is a {class_path(cls)}. Name "
+            "the model it was trained as, or leave the model out: the checkpoint knows it."
+        )
+    return Stamp(stored["class_path"], CatalogSpec(**stored["spec"]), stored["towers"])
+
+
+def require_same_catalogue(trained: CatalogSpec, found: CatalogSpec) -> None:
+    """Refuses data whose rows mean other items than those a model was trained on.
+
+    Raises:
+        CheckpointMismatchError: The fingerprints differ.
+    """
+    if trained.fingerprint != found.fingerprint:
+        raise CheckpointMismatchError(
+            f"The model was trained on a catalogue of {trained.n_items - 1} items (fingerprint "
+            f"{trained.fingerprint}); the data given now has {found.n_items - 1} (fingerprint "
+            f"{found.fingerprint}). Give the same data set, subset and filters as before, or start a new run "
+            "without --ckpt_path. Only a model without item ids can be tested on another catalogue."
+        )
