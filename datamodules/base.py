@@ -4,32 +4,37 @@ A data set is a subclass that says which files it reads, how they become ``Table
 lies. Everything prepared is kept under a key of all it was made from, so nothing stale is ever read.
 """
 
-import json
 import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from datamodules.cache import check_space, digest, file_stamp, make_folder, write_atomic, write_json
+from datamodules.cache import (
+    check_space,
+    digest,
+    file_stamp,
+    make_folder,
+    write_atomic,
+)
+from datamodules.catalogue import Catalogue, bad_summary, report_text
 from datamodules.collate import PairCollate, SequenceCollate, eval_collate
 from datamodules.errors import BadImageError
 from datamodules.histories import EvalRows, EvalWindows, TrainWindows
-from datamodules.item_store import ItemStore, Preparation, RawContent, bad_items_csv
+from datamodules.item_store import ItemStore, Preparation
 from datamodules.loader import ResumableLoader
 from datamodules.media import open_image
 from datamodules.pairs import TrainPairs
+from datamodules.raw_content import RawContent, bad_items_csv
 from datamodules.sampler import EvalSampler, TrainBatchSampler
-from datamodules.splits import Stage, Windows, leave_two_out
-from datamodules.tables import Report, Tables
+from datamodules.splits import Stage
+from datamodules.tables import Tables
 from zoo.types import CatalogSpec, ModelNeeds
 
 LAYOUT = 1
@@ -40,15 +45,6 @@ MIN_LEN = 4
 
 class _Needy(Protocol):
     def needs(self) -> ModelNeeds: ...
-
-
-class _Catalogue(NamedTuple):
-    """Which raw item and user has which row."""
-
-    items: pl.DataFrame
-    windows: Windows
-    counts_I: npt.NDArray[np.int64]
-    report: Report
 
 
 class RecDataModule(LightningDataModule, ABC):
@@ -108,7 +104,8 @@ class RecDataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.seed = seed
         self._bound: ModelNeeds | None = None
-        self._catalogue: _Catalogue | None = None
+        self._catalogue: Catalogue | None = None
+        self._raw_by_modality: dict[str, RawContent] = {}
 
     # What a data set says -----------------------------------------------------------------------------
 
@@ -166,6 +163,7 @@ class RecDataModule(LightningDataModule, ABC):
             DataNotFoundError: If raw files are missing.
             DiskFullError: If the disk cannot hold the cache.
         """
+        self._forget()
         files = self.table_files()
         raw_bytes = sum(file.stat().st_size for file in files)
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -173,8 +171,9 @@ class RecDataModule(LightningDataModule, ABC):
         windows = make_folder(
             self._windows_folder(), raw_bytes, lambda part: self._write_windows(tables, part)
         )
-        catalogue = _load_catalogue(windows)
-        work = [self._preparation(modality, catalogue.items) for modality in self.needs.transforms]
+        catalogue = Catalogue.load(windows)
+        self._catalogue = catalogue
+        work = self._preparations()
         needed = sum(preparation.needed_bytes() for preparation in work)
         if needed:
             check_space(self.cache, needed)
@@ -182,8 +181,8 @@ class RecDataModule(LightningDataModule, ABC):
         bad = list(store.bad_items())
         if bad:
             write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
-            rank_zero_warn(f"{_bad_summary(store)} See {self.cache / 'bad_items.csv'}.")
-        rank_zero_info(_report_text(self.cache_name, catalogue.report, store))
+            rank_zero_warn(f"{bad_summary(store)} See {self.cache / 'bad_items.csv'}.")
+        rank_zero_info(report_text(self.cache_name, catalogue.report, store))
 
     def setup(self, stage: str | None = None) -> None:
         """Opens what ``prepare_data`` left in the cache.
@@ -198,9 +197,14 @@ class RecDataModule(LightningDataModule, ABC):
                 "before setup(); if a trainer did, the raw files have changed in the meantime."
             )
         if self._catalogue is None:
-            self._catalogue = _load_catalogue(folder)
+            self._catalogue = Catalogue.load(folder)
         catalogue = self._catalogue
-        stores = {m: self._preparation(m, catalogue.items).folder for m in self.needs.transforms}
+        stores = {work.raw.modality: work.folder for work in self._preparations()}
+        if missing := [modality for modality, store in stores.items() if not store.exists()]:
+            raise RuntimeError(
+                f"Expected prepared {' and '.join(missing)} of {self.cache_name} in {self.cache}, found "
+                "none. Call prepare_data() with this model before setup()."
+            )
         self.items = ItemStore(stores, catalogue.counts_I)
         self.spec = CatalogSpec(
             n_items=len(catalogue.counts_I),
@@ -220,29 +224,29 @@ class RecDataModule(LightningDataModule, ABC):
         return self.cache / f"windows-{digest([self._tables_folder().name, self.max_len, self.min_len])}"
 
     def _write_tables(self, folder: Path) -> None:
-        tables = self.read_tables()
-        tables.save(folder)
-        write_json(folder / "report.json", tables.report.plain())
+        self.read_tables().save(folder)
 
     def _write_windows(self, tables_folder: Path, folder: Path) -> None:
-        tables = Tables.load(tables_folder, _load_report(tables_folder))
-        split = leave_two_out(tables, self.max_len, self.min_len)
-        np.save(folder / "offsets.npy", split.windows.offsets)
-        np.save(folder / "items.npy", split.windows.items)
-        np.save(folder / "counts.npy", split.windows.train_counts(len(split.kept_items) + 1))
-        tables.items[split.kept_items].write_parquet(folder / "items.parquet")
-        tables.users.gather(split.kept_lines).to_frame("user").write_parquet(folder / "users.parquet")
-        write_json(folder / "report.json", tables.report.merged(split.report).plain())
+        Catalogue.write(folder, Tables.load(tables_folder), self.max_len, self.min_len)
 
-    def _preparation(self, modality: str, items: pl.DataFrame) -> Preparation:
-        return Preparation(self.cache, self.raw_content(modality, items), self.needs.transforms[modality])
+    def _preparations(self) -> list[Preparation]:
+        transforms = self.needs.transforms.items()
+        return [Preparation(self.cache, self._raw(modality), transform) for modality, transform in transforms]
+
+    def _forget(self) -> None:
+        """Forgets what was read, so that files are looked at again."""
+        self._catalogue = None
+        self._raw_by_modality.clear()
+        for cached in ("item_names", "user_names", "folder"):
+            self.__dict__.pop(cached, None)
 
     # Loaders ------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches: a ``SequenceBatch`` of users, or a ``PairBatch`` if the model asks for pairs."""
         needs, windows, n_items = self.needs, self._ready().windows, self.spec.n_items
-        modalities, seed = tuple(needs.transforms), self._seed()
+        seed = self._seed()
+        modalities = [modality for modality in needs.transforms if modality not in needs.cached]
         dataset: TrainPairs | TrainWindows
         collate: PairCollate | SequenceCollate
         if needs.batch == "pair":
@@ -293,7 +297,7 @@ class RecDataModule(LightningDataModule, ABC):
 
     # For people ---------------------------------------------------------------------------------------
 
-    def _ready(self) -> _Catalogue:
+    def _ready(self) -> Catalogue:
         if self._catalogue is None:
             raise RuntimeError(
                 "Expected a data module after setup(), found one before. Call prepare_data() and setup()."
@@ -330,36 +334,6 @@ class RecDataModule(LightningDataModule, ABC):
             self._raw_by_modality[modality] = self.raw_content(modality, self._ready().items)
         return self._raw_by_modality[modality]
 
-    @cached_property
-    def _raw_by_modality(self) -> dict[str, RawContent]:
-        return {}
-
     def report(self) -> str:
         """What was read, left out and found bad, in a few lines."""
-        return _report_text(self.cache_name, self._ready().report, self.items)
-
-
-def _load_report(folder: Path) -> Report:
-    return Report.of(json.loads((folder / "report.json").read_text("utf-8")))
-
-
-def _load_catalogue(folder: Path) -> _Catalogue:
-    windows = Windows(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in Windows._fields))
-    counts_I = np.load(folder / "counts.npy")
-    return _Catalogue(pl.read_parquet(folder / "items.parquet"), windows, counts_I, _load_report(folder))
-
-
-def _bad_summary(store: ItemStore) -> str:
-    parts = [
-        f"{modality} of {manifest['bad']:,} items ({manifest['missing']:,} unusable, treated as missing)"
-        for modality, manifest in store.manifests.items()
-        if manifest["bad"]
-    ]
-    return f"Bad {'; '.join(parts)}." if parts else ""
-
-
-def _report_text(name: str, report: Report, store: ItemStore) -> str:
-    lines = report.lines()
-    if summary := _bad_summary(store):
-        lines.append(summary)
-    return "\n  ".join([f"{name}:", *lines])
+        return report_text(self.cache_name, self._ready().report, self.items)

@@ -2,14 +2,19 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock
+from polars.exceptions import PolarsError
 
 from datamodules.errors import DiskFullError
 
@@ -49,10 +54,18 @@ def disk_errors(folder: Path, needed: Callable[[], int]) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, DiskFullError):
+    except (OSError, PolarsError) as error:
+        if isinstance(error, DiskFullError) or not _means_full(error):
             raise
-        raise DiskFullError(folder, needed(), shutil.disk_usage(folder).free) from error
+        raise DiskFullError(folder, needed(), shutil.disk_usage(folder.parent).free) from error
+
+
+def _means_full(error: Exception) -> bool:
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in codes
+    # Polars gives the system's error number in its text only.
+    return any(f"os error {code})" in str(error) for code in codes)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -74,6 +87,15 @@ def write_atomic(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Writes a ``.npy`` file; unlike ``np.save`` it says so in the usual way when the disk is full."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    with open(path, "wb") as file:
+        file.write(header.getvalue())
+        file.write(np.ascontiguousarray(array).data)
 
 
 def write_json(path: Path, value: object) -> None:

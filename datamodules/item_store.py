@@ -5,16 +5,14 @@ to the padding item and holds the filler. Preparation goes chunk by chunk and ta
 """
 
 import csv
-import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +21,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from tqdm.auto import tqdm
 
 from datamodules.cache import check_space, digest, disk_errors, locked, write_atomic, write_json
-from datamodules.errors import BadImageError, size_text
-from datamodules.media import opener
+from datamodules.errors import size_text
+from datamodules.raw_content import BadItem, RawContent, bad_items_csv
 from zoo.types import Content, ContentTransform
 
 LAYOUT = 1
@@ -32,67 +30,6 @@ LAYOUT = 1
 PRESENT = "present"
 _CHUNK_BYTES = 64 * 2**20
 _PIECE = 8  # pictures that one thread has open at a time
-
-
-class BadItem(NamedTuple):
-    """One line of the report of bad items."""
-
-    item: str
-    modality: str
-    file: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class RawContent:
-    """One modality of a catalogue before it is prepared.
-
-    Args:
-        modality: ``text``, ``image``, ``audio`` or ``video``.
-        names: Row -> item; row 0 is the padding item.
-        values: Row -> the text itself, or a file's name within ``folder``; None where the item has none.
-        folder: Where the files lie; None for text.
-        source: File the texts come from, or the pattern of file names: shown in reports.
-    """
-
-    modality: str
-    names: Sequence[str]
-    values: Sequence[str | None]
-    folder: Path | None
-    source: str
-
-    def key(self) -> str:
-        """Changes when any text or any file (by size and time of change) does, or the order of items."""
-        if self.folder is None:
-            return digest([self.modality, *self.names, *(value or "" for value in self.values)])
-        return digest([self.modality, *self.names, *map(self._stamp, self.values)])
-
-    def _stamp(self, value: str | None) -> str:
-        if value is None or self.folder is None:
-            return ""
-        try:
-            stat = os.stat(self.folder / value)
-        except FileNotFoundError:
-            return f"{value} missing"
-        return f"{value} {stat.st_size} {stat.st_mtime_ns}"
-
-    def read(self, row: int) -> tuple[Any, str]:
-        """The raw value of a row, None if there is none, and what is wrong with it, empty if nothing."""
-        value = self.values[row]
-        if self.folder is None:
-            if value is None or not value.strip():
-                return None, "the text is empty"
-            return value, "not UTF-8: undecodable bytes were replaced" if "\ufffd" in value else ""
-        if value is None:
-            return None, "the file is missing"
-        try:
-            return opener(self.modality)(self.folder / value), ""
-        except BadImageError as error:
-            return None, str(error)
-
-    def file_of(self, row: int) -> str:
-        """What to look at when the row's content is bad."""
-        return self.source if self.folder is None else (self.values[row] or self.source)
 
 
 class Preparation:
@@ -112,7 +49,7 @@ class Preparation:
         self.transform = transform
         self.n_items = len(raw.names)
         layout = [LAYOUT, transform.key, sorted(transform.fields.items()), sorted(transform.fill.items())]
-        self.folder = parent / f"{raw.modality}-{digest([raw.key(), *layout])}"
+        self.folder = parent / f"{raw.modality}-{digest([raw.key, *layout])}"
         self._part = self.folder.with_name(f"{self.folder.name}.part")
         self._marks = self.folder.with_name(f"{self.folder.name}.chunks")
         row_bytes = sum(prod(shape) * np.dtype(kind).itemsize for shape, kind in self._arrays().values())
@@ -329,15 +266,6 @@ class ItemStore:
                 lines = csv.reader(file)
                 next(lines)
                 yield from (BadItem(*line) for line in lines)
-
-
-def bad_items_csv(bad: Iterable[BadItem]) -> bytes:
-    """The report of bad items as the bytes of a CSV file."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(BadItem._fields)
-    writer.writerows(bad)
-    return text.getvalue().encode()
 
 
 def _threads() -> int:

@@ -18,8 +18,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from datamodules import ninerec_files as files
 from datamodules.base import RecDataModule
 from datamodules.errors import DataNotFoundError, UnknownSubsetError
-from datamodules.item_store import RawContent
 from datamodules.media import SUFFIXES
+from datamodules.raw_content import RawContent
 from datamodules.tables import Report, Tables, tables_from_events, tables_from_lines
 
 HOW_TO_GET_IT = (
@@ -136,7 +136,8 @@ class NineRec(RecDataModule):
             return "no such folder"
         if not self.root.is_dir():
             return f"that {self.root} is a file"
-        found = [path.stem.removesuffix("_item") for path in self.root.glob("**/*_item.csv")]
+        patterns = ("*_item.csv", "*/*_item.csv", "*/*/*_item.csv")
+        found = {path.stem.removesuffix("_item") for p in patterns for path in self.root.glob(p)}
         if found:
             return f"these data sets there: {', '.join(sorted(found))}"
         inside = sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))

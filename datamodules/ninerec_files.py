@@ -70,7 +70,12 @@ def read_behaviours(path: Path) -> pl.DataFrame:
         BadTableError: If the file is empty.
     """
     lines = _read(path, _NEVER, ["line"], quote_char=None)["line"].str.strip_chars_end()
-    parts = lines.str.splitn("\t", 2).struct.rename_fields(["user", "items"]).struct.unnest()
+    parts = (
+        lines.filter(lines.fill_null("") != "")
+        .str.splitn("\t", 2)
+        .struct.rename_fields(["user", "items"])
+        .struct.unnest()
+    )
     return parts.with_columns(pl.col("items").str.replace_all("\t", " ", literal=True))
 
 

@@ -1,13 +1,15 @@
 """The two tables every data set becomes: ordered interactions and items, with a report of what was wrong."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from datamodules.cache import write_json
 from datamodules.errors import BadTableError
 
 
@@ -31,14 +33,14 @@ class Report:
         """One line for each count and each note."""
         return [f"{number:,} {what}" for what, number in self.counts.items()] + self.notes
 
-    def plain(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+    def save(self, folder: Path) -> None:
+        """Writes ``report.json``."""
+        write_json(folder / "report.json", asdict(self))
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Self:
-        """The report whose plain values these are."""
-        return cls(**plain)
+    def load(cls, folder: Path) -> Self:
+        """Reads ``report.json``."""
+        return cls(**json.loads((folder / "report.json").read_text("utf-8")))
 
 
 class Tables(NamedTuple):
@@ -64,9 +66,10 @@ class Tables(NamedTuple):
         interactions.write_parquet(folder / "interactions.parquet", compression="lz4")
         self.users.to_frame("user").write_parquet(folder / "lines.parquet")
         self.items.write_parquet(folder / "items.parquet")
+        self.report.save(folder)
 
     @classmethod
-    def load(cls, folder: Path, report: Report) -> Self:
+    def load(cls, folder: Path) -> Self:
         """Reads what ``save`` wrote."""
         users = pl.read_parquet(folder / "lines.parquet")["user"]
         interactions = pl.read_parquet(folder / "interactions.parquet")
@@ -76,7 +79,7 @@ class Tables(NamedTuple):
             _offsets(per_line),
             interactions["item"].to_numpy(),
             pl.read_parquet(folder / "items.parquet"),
-            report,
+            Report.load(folder),
         )
 
 

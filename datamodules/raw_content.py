@@ -1,0 +1,85 @@
+"""What a catalogue's items are made of before an encoder's transform sees it, and the report of bad items."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datamodules.cache import digest
+from datamodules.errors import BadImageError
+from datamodules.media import opener
+
+
+class BadItem(NamedTuple):
+    """One line of the report of bad items."""
+
+    item: str
+    modality: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RawContent:
+    """One modality of a catalogue before it is prepared.
+
+    Args:
+        modality: ``text``, ``image``, ``audio`` or ``video``.
+        names: Row -> item; row 0 is the padding item.
+        values: Row -> the text itself, or a file's name within ``folder``; None where the item has none.
+        folder: Where the files lie; None for text.
+        source: File the texts come from, or the pattern of file names: shown in reports.
+    """
+
+    modality: str
+    names: Sequence[str]
+    values: Sequence[str | None]
+    folder: Path | None
+    source: str
+
+    @cached_property
+    def key(self) -> str:
+        """Changes when any text or any file (by size and time of change) does, or the order of items."""
+        if self.folder is None:
+            return digest([self.modality, *self.names, *(value or "" for value in self.values)])
+        return digest([self.modality, *self.names, *map(self._stamp, self.values)])
+
+    def _stamp(self, value: str | None) -> str:
+        if value is None or self.folder is None:
+            return ""
+        try:
+            stat = os.stat(self.folder / value)
+        except FileNotFoundError:
+            return f"{value} missing"
+        return f"{value} {stat.st_size} {stat.st_mtime_ns}"
+
+    def read(self, row: int) -> tuple[Any, str]:
+        """The raw value of a row, None if there is none, and what is wrong with it, empty if nothing."""
+        value = self.values[row]
+        if self.folder is None:
+            if value is None or not value.strip():
+                return None, "the text is empty"
+            return value, "not UTF-8: undecodable bytes were replaced" if "\ufffd" in value else ""
+        if value is None:
+            return None, "the file is missing"
+        try:
+            return opener(self.modality)(self.folder / value), ""
+        except BadImageError as error:
+            return None, str(error)
+
+    def file_of(self, row: int) -> str:
+        """What to look at when the row's content is bad."""
+        return self.source if self.folder is None else (self.values[row] or self.source)
+
+
+def bad_items_csv(bad: Iterable[BadItem]) -> bytes:
+    """The report of bad items as the bytes of a CSV file."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(BadItem._fields)
+    writer.writerows(bad)
+    return text.getvalue().encode()
