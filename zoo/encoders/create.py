@@ -42,11 +42,16 @@ def create_transform(modality: str, spec: EncoderSpec) -> ContentTransform:
         OSError: A tokenizer or configuration is neither here nor on the hub.
     """
     _check(modality)
+    library = library_of(spec)
+    if library == "open_clip":
+        from zoo.encoders.clip import clip_transform
+
+        return clip_transform(modality, spec)
     if modality == "text":
         from zoo.encoders.text import TextTransform
 
         return TextTransform.of(spec)
-    if library_of(spec) == "timm":
+    if library == "timm":
         from zoo.encoders.image_timm import timm_transform
 
         return timm_transform(spec)
@@ -72,6 +77,10 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
     library = library_of(spec)
     if not pretrained and spec.config is None and library == "transformers":
         raise ValueError(f"{spec.name!r} without weights needs `config`, the architecture to build.")
+    if library == "open_clip":
+        from zoo.encoders.clip import create_clip
+
+        return create_clip(modality, spec, pretrained)
     if modality == "text":
         from zoo.encoders.text import TextEncoder
 

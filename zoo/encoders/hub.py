@@ -4,11 +4,11 @@ import difflib
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from torch import nn
 from transformers import (
@@ -69,22 +69,25 @@ def from_hub(load: Callable[[bool], Any], name: str, wanted: str) -> Any:  # noq
     return load(False)
 
 
-def ask_hub(repository: str, name: str, wanted: str) -> None:
-    """One short question to the hub: is this model there?
+def ask_hub(repository: str, name: str, wanted: str, files: Sequence[str] = ()) -> None:
+    """One short question to the hub: is this model there? None is asked if one of the files is in the cache.
 
     Raises:
         OSError: It is not, or the hub does not answer; the message says what to do.
     """
+    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+        return
     try:
         HfApi().model_info(repository, timeout=10)
     except RepositoryNotFoundError as error:
+        near = near_model_types(name) if name == repository else ""
         gated = isinstance(error, GatedRepoError)
         kind = "asks for a licence to be accepted" if gated else "has no such model"
-        raise OSError(f"The hub {kind}: {name!r}{near_model_types(name)}. {ways_out(name, wanted)}") from None
+        raise OSError(f"The hub {kind}: {repository!r}{near}. {ways_out(name, wanted)}") from None
     except Exception as error:  # the client raises whatever its transport does
         raise OSError(
             f"{name!r} is neither a local folder nor in the hub's cache, and the hub does not answer "
-            f"({type(error).__name__}){near_model_types(name)}. {ways_out(name, wanted)}"
+            f"({type(error).__name__}). {ways_out(name, wanted)}"
         ) from None
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from timm.models import group_parameters
 from torch import Tensor, nn
 
 from zoo.encoders.base import Encoded, EncoderSpec
 from zoo.encoders.hub import ask_hub, ways_out
 from zoo.encoders.image import DEFAULT_SIZE, ImageTower, ImageTransform, flat
-from zoo.encoders.tower import kept_states, stack_states
+from zoo.encoders.tower import EmbeddingOutput, kept_states, stack_states
 from zoo.encoders.weights import load_weights
 from zoo.types import Content
 
@@ -47,9 +46,7 @@ class TimmEncoder(ImageTower):
             self._blocks.pop()  # a final norm or pooling on its own is no block: it counts as the top
         self.depth = len(tower.feature_info) if hasattr(tower, "feature_info") else len(self._blocks) - 1
         self.keep = kept_states(spec, self.depth)
-        self._embedded: list[Tensor] = []
-        if 0 in self.keep:
-            self._first_block().register_forward_pre_hook(self._keep_embedded)
+        self._embedded = EmbeddingOutput(self._first_block()) if 0 in self.keep else None
         self.width = self.measure()
 
     @classmethod
@@ -124,9 +121,8 @@ class TimmEncoder(ImageTower):
             features, found = self.network.forward_intermediates(x, indices=later, norm=False)
             layers = [flat(f) for f in found]
         by_index = dict(zip(later, layers, strict=True))
-        if 0 in self.keep:
-            by_index[-1] = flat(self._embedded.pop(), self.channels_last)
-            self._embedded.clear()
+        if self._embedded is not None:
+            by_index[-1] = flat(self._embedded.take(), self.channels_last)
         return features, [self.pool_tokens(by_index[k - 1]) for k in self.keep]
 
     def _first_block(self) -> nn.Module:
@@ -138,9 +134,6 @@ class TimmEncoder(ImageTower):
         raise ValueError(
             f"states of {self.spec.name!r}: no embedding output (state 0) found; leave out state 0."
         )
-
-    def _keep_embedded(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._embedded.append(inputs[0])
 
 
 def timm_architecture(spec: EncoderSpec) -> dict[str, Any]:
@@ -193,8 +186,8 @@ def from_hub_timm(name: str, kwargs: dict[str, Any]) -> nn.Module:
     repository = timm.get_pretrained_cfg(name).hf_hub_id
     wanted = f"its weights, {repository}"
     files = ("model.safetensors", "pytorch_model.bin")
-    if repository and not any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        ask_hub(repository, title, wanted)
+    if repository:
+        ask_hub(repository, title, wanted, files)
     try:
         network: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, **kwargs)
     except (OSError, RuntimeError) as error:

@@ -116,3 +116,18 @@ def stack_states(name: str, states: Sequence[Tensor]) -> Tensor:
             "Ask for states of equal width (states: [...]), or use a tower of one width such as ViT."
         )
     return torch.stack(list(states), dim=1)
+
+
+class EmbeddingOutput:
+    """Keeps what enters the first block in a forward pass: layer state 0, which libraries do not return."""
+
+    def __init__(self, first_block: nn.Module) -> None:
+        self._seen: list[Tensor] = []
+        first_block.register_forward_pre_hook(self._keep)
+
+    def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._seen = [inputs[0]]
+
+    def take(self) -> Tensor:
+        """The embedding output of the last forward pass; it is not kept any longer."""
+        return self._seen.pop()
