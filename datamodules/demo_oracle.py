@@ -1,0 +1,95 @@
+"""The best a model could do on the demo catalogue with the attributes of some modalities.
+
+The oracle knows the law of the world, the items' popularity and the named attributes. It does not know which
+interactions are noise, nor anybody's favourites: those it infers from the history, as a model must.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.demo_world import CELL, IMAGE, LAWS, SUB, TEXT, Floats, Items, Law, flat
+
+Ids = npt.NDArray[np.integer]
+Ints = npt.NDArray[np.int64]
+
+
+def oracle_ranks(
+    items: Items,
+    history_UL: Ids,
+    target_U: Ids,
+    hidden_UH: Ids,
+    known: Sequence[str] = TEXT + IMAGE,
+    scores_at_once: int = 4_000_000,
+) -> Ints:
+    """Ranks the targets by the law of the world: history hidden, ties lose.
+
+    Args:
+        items: Latents; row r belongs to catalogue id r + 1.
+        history_UL: Left-padded histories.
+        target_U: The held-out item of each user.
+        hidden_UH: Items that may not be recommended, padded with 0.
+        known: Attributes the oracle sees.
+        scores_at_once: Bounds the memory.
+
+    Returns:
+        Rank of each target, (U,), 1 is best; the number of catalogue rows where the target is hidden.
+    """
+    n_items = len(items.popularity) + 1
+    chunk = max(1, scores_at_once // n_items)
+    ranks = []
+    for first in range(0, len(target_U), chunk):
+        rows = slice(first, first + chunk)
+        score_BI = _scores(items, history_UL[rows], known)
+        hidden_BH, target_B = hidden_UH[rows], target_U[rows]
+        users = np.arange(len(target_B))
+        level_B1 = score_BI[users, target_B][:, None]
+        np.put_along_axis(score_BI, hidden_BH.astype(np.int64), -1.0, axis=1)
+        score_BI[:, 0] = -1.0
+        score_BI[users, target_B] = -1.0
+        rank_B = 1 + (score_BI >= level_B1).sum(1)
+        missed_B = (hidden_BH == target_B[:, None]).any(1)
+        ranks.append(np.where(missed_B, n_items, rank_B))
+    return np.concatenate(ranks) if ranks else np.zeros(0, np.int64)
+
+
+def _scores(items: Items, history_BL: Ids, known: Sequence[str]) -> Floats:
+    """Probability of each item up to a factor of the user, (B, I)."""
+    score_BI = np.empty((len(history_BL), len(items.popularity) + 1))
+    score_BI[:, 0] = 0.0
+    score_BI[:, 1:] = items.popularity
+    laws = {name: _predict(LAWS[name], items.attributes[name], history_BL) for name in LAWS if name in known}
+    for name, law_BV in laws.items():
+        score_BI[:, 1:] *= law_BV[:, items.attributes[name]]
+    if set(SUB) <= set(laws):
+        # Sound and motion choose inside a cell: divide by what they sum to there.
+        n_subs = int(np.prod([LAWS[name].values for name in SUB]))
+        cell_I = flat(items.attributes, CELL)
+        bin_I = cell_I * n_subs + flat(items.attributes, SUB)
+        n_cells = int(np.prod([LAWS[name].values for name in CELL]))
+        mass_CS = np.bincount(bin_I, items.popularity, minlength=n_cells * n_subs).reshape(n_cells, n_subs)
+        share_CS = mass_CS / np.maximum(mass_CS.sum(1, keepdims=True), 1e-300)
+        sub_BS = (laws[SUB[0]][:, :, None] * laws[SUB[1]][:, None, :]).reshape(len(history_BL), n_subs)
+        score_BI[:, 1:] /= (sub_BS @ share_CS.T)[:, cell_I]
+    return score_BI
+
+
+def _predict(law: Law, value_I: Ints, history_BL: Ids) -> Floats:
+    """Probability of each next value of one attribute, (B, values), from the history alone."""
+    real_BL = history_BL > 0
+    value_BL = value_I[np.maximum(history_BL, 1).astype(np.int64) - 1]
+    rest = (1.0 - law.move - law.taste) / law.values
+    base_BL = rest + law.move * (value_BL[:, 1:] == (value_BL[:, :-1] + law.step) % law.values)
+    both_BL = real_BL[:, 1:] & real_BL[:, :-1]
+    # Every step speaks for the favourite it hit, by how much likelier that favourite makes it.
+    gain_BL = np.where(both_BL, np.log1p(law.taste / base_BL), 0.0)
+    log_odds_BV = np.zeros((len(history_BL), law.values))
+    users = np.broadcast_to(np.arange(len(history_BL))[:, None], gain_BL.shape)
+    np.add.at(log_odds_BV, (users, value_BL[:, 1:]), gain_BL)
+    favourite_BV = np.exp(log_odds_BV - log_odds_BV.max(1, keepdims=True))
+    favourite_BV /= favourite_BV.sum(1, keepdims=True)
+    law_BV: Floats = rest + law.taste * favourite_BV
+    known = np.flatnonzero(real_BL[:, -1])
+    law_BV[known, (value_BL[known, -1] + law.step) % law.values] += law.move
+    return law_BV
