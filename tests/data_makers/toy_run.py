@@ -76,7 +76,7 @@ class ToyData(LightningDataModule):
             persistent_workers=self.plan.persistent,
         )
 
-    def val_dataloader(self) -> DataLoader[Tensor]:
+    def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(ToyRows(), batch_size=10, sampler=EvalSampler(N_ROWS))
 
 

@@ -1,0 +1,108 @@
+"""What a test found, for people: a table on the screen, in TensorBoard and as JSON."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+class ResultRow(NamedTuple):
+    """Metrics of one group of users."""
+
+    slice_name: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    """Metric -> lower and upper end of the 95 % confidence interval."""
+    users: int
+
+
+@runtime_checkable
+class HasResults(Protocol):
+    """A model that can say what its last evaluation found."""
+
+    def result_rows(self) -> list[ResultRow]:
+        """One row a slice; the counts behind it are already those of all processes."""
+        ...
+
+
+def format_table(rows: Sequence[ResultRow]) -> str:
+    """Metrics downwards, slices across, ``value [lower, upper]`` in each cell.
+
+    Args:
+        rows: Slices with at least one user; others have no metrics and are left out.
+
+    >>> print(format_table([ResultRow("all", {"hr@10": 0.125}, {"hr@10": (0.1, 0.15)}, 1200)]))
+    95 % CI  all (1,200 users)
+    hr@10    0.1250 [0.1000, 0.1500]
+    """
+    rows = [row for row in rows if row.users]
+    if not rows:
+        return "No user was evaluated."
+    cells = [["95 % CI", *(f"{row.slice_name} ({row.users:,} users)" for row in rows)]]
+    for name in rows[0].metrics:
+        line = [name]
+        for row in rows:
+            low, high = row.intervals[name]
+            line.append(f"{row.metrics[name]:.4f} [{low:.4f}, {high:.4f}]")
+        cells.append(line)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+class ResultTable(Callback):
+    """After a test: prints the table, and leaves it as ``results.json`` and in TensorBoard.
+
+    The file stands in the run's log folder, or in the trainer's root folder where nothing is logged. It
+    names the checkpoint and the epoch that was tested.
+    """
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Everything is counted by now.
+
+        Raises:
+            TypeError: The model has no ``result_rows``.
+        """
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked by all ranks: it is broadcast
+        if not trainer.is_global_zero:
+            return
+        if not isinstance(pl_module, HasResults):
+            raise TypeError(
+                f"ResultTable expects a model with result_rows(), found {type(pl_module).__name__}."
+            )
+        rows = pl_module.result_rows()
+        text = format_table(rows)
+        print(f"\n{text}\n")
+        tested = trainer.ckpt_path
+        write_results(folder / "results.json", rows, None if tested is None else Path(tested))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                block = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown: keep the columns
+                logger.experiment.add_text("test/table", block, trainer.global_step)
+
+
+def write_results(path: Path, rows: Sequence[ResultRow], checkpoint: Path | None) -> None:
+    """Writes slices, metrics and intervals as JSON, all or nothing.
+
+    Args:
+        path: The file.
+        rows: What was found.
+        checkpoint: What was tested; none if the weights came from memory.
+    """
+    epoch = None
+    if checkpoint is not None and checkpoint.is_file():
+        epoch = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True).get("epoch")
+    content = {
+        "checkpoint": None if checkpoint is None else checkpoint.name,
+        "epoch": epoch,
+        "rows": [row._asdict() for row in rows],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
