@@ -1,8 +1,12 @@
 """The loss over distinct items against the loss over slots, which is written here with plain loops."""
 
+from collections.abc import Callable
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from zoo.losses import fused
@@ -107,3 +111,17 @@ def test_batch_without_positions_is_refused() -> None:
         in_batch_ce(
             torch.empty(0, 2), torch.ones(2, 2), torch.zeros(1, 3).long(), nothing_P, torch.zeros(1, 3)
         )
+
+
+def test_never_asks_the_device_for_a_value() -> None:
+    batch = make_batch(2)
+    with FakeTensorMode() as mode:  # its tensors have shapes only: reading a value is an error
+        torch.autograd.backward(in_batch_ce(*(mode.from_tensor(tensor) for tensor in batch)))
+
+
+def test_compiled_around_the_loss() -> None:
+    batch = make_batch(3)
+    compiled = cast(
+        Callable[..., Tensor], torch.compile(lambda *args: 2 * in_batch_ce(*args), backend="eager")
+    )
+    torch.testing.assert_close(compiled(*batch), 2 * in_batch_ce(*batch), atol=0, rtol=0)

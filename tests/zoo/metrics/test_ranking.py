@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zoo.metrics import ranking
 from zoo.metrics.ranking import (
@@ -247,3 +248,10 @@ def test_bootstrap_is_seeded_and_widens_with_the_level() -> None:
     narrow, wide = (bootstrap_interval(histogram, level=level)["hr@5"] for level in (0.5, 0.99))
     assert wide[0] < narrow[0] < 0.4 < narrow[1] < wide[1]
     assert metrics_from_histogram(histogram)["ndcg@20"] == pytest.approx(0.4)
+
+
+def test_never_asks_the_device_for_a_value() -> None:
+    case = make_case(0, 10, 30, 4)
+    with FakeTensorMode() as mode:  # its tensors have shapes only: reading a value is an error
+        rank_B, _ = target_rank(*(mode.from_tensor(tensor) for tensor in case))
+    assert rank_B.shape == (10,)
