@@ -33,6 +33,27 @@ class _WholeFileCheckpoint(ModelCheckpoint):
             os.replace(part, filepath)
         self._last_checkpoint_saved = filepath
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores scores and paths, also where the run's folder was moved or is named another way.
+
+        Lightning forgets the scores then, and the next epoch, however bad, would be the best.
+        """
+        folder = str(self.dirpath)
+
+        def here(path: str) -> str:
+            moved = os.path.join(folder, os.path.basename(path))
+            return moved if path and os.path.exists(moved) else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        super().load_state_dict(
+            {
+                **state_dict,
+                **{name: here(state_dict[name]) for name in paths},
+                "best_k_models": {here(path): score for path, score in state_dict["best_k_models"].items()},
+                "dirpath": self.dirpath,
+            }
+        )
+
 
 class BestCheckpoint(_WholeFileCheckpoint):
     """At the end of an epoch: the best epoch by a validation metric, and ``last.ckpt``.

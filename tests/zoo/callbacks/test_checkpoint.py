@@ -104,6 +104,18 @@ def test_checkpoints_load_without_executing_anything(tmp_path: Path) -> None:
     assert loader == [{"epoch": 2, "done": 0, "batches": 10}]
 
 
+def test_a_moved_run_knows_its_best(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    run = trainer(old, BestCheckpoint(str(old)), max_epochs=4)
+    run.fit(ToyModel(), datamodule=ToyData(Plan(str(old))))
+    old.rename(new)
+    best = BestCheckpoint(str(new))
+    again = trainer(new, best, max_epochs=5)
+    again.fit(ToyModel(), datamodule=ToyData(Plan(str(new))), ckpt_path=str(new / "last.ckpt"))
+    assert best.best_model_path == str(new / "best-epoch002-step000030.ckpt")
+    assert {path.name for path in new.iterdir()} == {"best-epoch002-step000030.ckpt", "last.ckpt"}
+
+
 def test_patience_is_the_one_now_configured() -> None:
     stored = StayingEarlyStopping(patience=2)
     stored.wait_count = 2
