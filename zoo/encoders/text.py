@@ -151,15 +151,24 @@ class TextEncoder(Tower):
         config = read_config(spec, "text")
         return cls(build_network(config, spec, pretrained), config, spec)
 
-    @torch.no_grad()
     def _probe(self) -> tuple[bool, bool, int]:
-        """Whether later tokens leave earlier states unchanged, whether the tower pools itself, its depth."""
-        ids = torch.tensor([[3, 4, 5], [3, 4, 6]]) % self.vocab_size
-        with evaluating(self):
+        """Whether the first state ignores later tokens, whether the tower pools by itself, its depth.
+
+        Told by the gradient, which a causal mask makes exactly zero; comparing two outputs would depend on
+        rounding.
+        """
+        embedded: list[Tensor] = []
+        weight = self.network.get_input_embeddings().weight
+        tables = [m for m in self.network.modules() if getattr(m, "weight", None) is weight]  # T5 ties two
+        handles = [table.register_forward_hook(lambda *call: embedded.append(call[-1])) for table in tables]
+        ids = torch.tensor([[3, 4, 5]]) % self.vocab_size
+        with evaluating(self), torch.enable_grad():
             output = self.network(input_ids=ids, output_hidden_states=True)
-        first = output.last_hidden_state[:, :2]
-        own = getattr(output, "pooler_output", None) is not None
-        return torch.equal(first[0], first[1]), own, len(output.hidden_states) - 1
+            (gradient,) = torch.autograd.grad(output.last_hidden_state[0, 0, 0], embedded[0])
+        for handle in handles:
+            handle.remove()
+        pools = getattr(output, "pooler_output", None) is not None
+        return not bool(gradient[0, 1:].any()), pools, len(output.hidden_states) - 1
 
     def transform(self) -> TextTransform:
         """Lower-cased titles through the tower's tokenizer."""
