@@ -20,6 +20,7 @@ from datamodules.cache import (
     check_space,
     digest,
     file_stamp,
+    locked,
     make_folder,
     write_atomic,
 )
@@ -180,7 +181,8 @@ class RecDataModule(LightningDataModule, ABC):
         store = ItemStore({p.raw.modality: p.run() for p in work}, catalogue.counts_I)
         bad = list(store.bad_items())
         if bad:
-            write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
+            with locked(self.cache / "bad_items.csv"):
+                write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
             rank_zero_warn(f"{bad_summary(store)} See {self.cache / 'bad_items.csv'}.")
         rank_zero_info(report_text(self.cache_name, catalogue.report, store))
 

@@ -18,7 +18,7 @@ from polars.exceptions import PolarsError
 
 from datamodules.errors import DiskFullError
 
-_PART = ".part-"
+_PART = ".part"
 
 
 def digest(parts: Iterable[object]) -> str:
@@ -80,8 +80,11 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file that other processes see whole or not at all, also after a power cut."""
-    temporary = path.with_name(f"{path.name}{_PART}{os.getpid()}")
+    """Writes a file that readers see whole or not at all, also after a power cut; one writer at a time.
+
+    What a killed writer leaves beside it has a fixed name, so that the next one takes it away.
+    """
+    temporary = path.with_name(path.name + _PART)
     with open(temporary, "wb") as file:
         file.write(content)
         file.flush()
@@ -123,7 +126,7 @@ def make_folder(folder: Path, needed: int, fill: Callable[[Path], None]) -> Path
     with locked(folder):
         if folder.exists():
             return folder
-        part = folder.with_name(f"{folder.name}{_PART[:-1]}")
+        part = folder.with_name(folder.name + _PART)
         shutil.rmtree(part, ignore_errors=True)
         check_space(folder.parent, needed)
         part.mkdir()

@@ -14,7 +14,7 @@ class LetterTransform:
     def __init__(self, length: int = 6) -> None:
         self.length = length
         self.key = f"letters-{length}"
-        self.fields = {"tokens": ((length,), "int32")}
+        self.fields: dict[str, tuple[tuple[int, ...], str]] = {"tokens": ((length,), "int32")}
         self.fill = {"tokens": -1}
 
     def __call__(self, raw: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
@@ -31,7 +31,7 @@ class PixelTransform:
     def __init__(self, side: int = 8) -> None:
         self.side = side
         self.key = f"pixels-{side}"
-        self.fields = {"pixels": ((3, side, side), "uint8")}
+        self.fields: dict[str, tuple[tuple[int, ...], str]] = {"pixels": ((3, side, side), "uint8")}
         self.fill = {"pixels": 127}
 
     def __call__(self, raw: Sequence[Image.Image]) -> dict[str, npt.NDArray[Any]]:
