@@ -171,10 +171,8 @@ class NineRec(RecDataModule):
         if interactions.suffix == ".tsv":
             tables = tables_from_lines(files.read_behaviours(interactions), items, report)
         else:
-            expected = published.items if published else len(items)
-            tables = tables_from_events(
-                files.read_pairs(interactions, items, expected, report), items, report
-            )
+            events = files.read_pairs(interactions, items, report)
+            tables = tables_from_events(events, items, report)
         if published:
             self._compare(tables, published)
         return tables

@@ -1,6 +1,8 @@
 """Reads the tables of NineRec as they were released, oddities included."""
 
 import csv
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -79,7 +81,7 @@ def read_behaviours(path: Path) -> pl.DataFrame:
     return parts.with_columns(pl.col("items").str.replace_all("\t", " ", literal=True))
 
 
-def read_pairs(path: Path, items: pl.DataFrame, expected_items: int, report: Report) -> pl.DataFrame:
+def read_pairs(path: Path, items: pl.DataFrame, report: Report) -> pl.DataFrame:
     """The pair file: item, user and time, or user, item and time; no header.
 
     The authors describe one order and their own code reads the other, so the data decide.
@@ -87,61 +89,78 @@ def read_pairs(path: Path, items: pl.DataFrame, expected_items: int, report: Rep
     Args:
         path: The file.
         items: The item table.
-        expected_items: Distinct items that the data set should have.
         report: Takes a note of the order.
 
     Returns:
-        String columns ``item``, ``user``, ``time``, in the order of the file.
+        Columns ``item``, ``user`` and ``time`` in the order of the file; all strings, or times as numbers.
 
     Raises:
         BadTableError: If the file is empty or has no three columns.
     """
     pairs = _read(path, ",", ["first", "second", "time"], quote_char='"')
-    first_is_item = _first_is_item(pairs, items, expected_items)
+    first_is_item = _first_is_item(pairs, items)
     order = ("item", "user") if first_is_item else ("user", "item")
     report.notes.append(f"{path.name} has the columns {order[0]}, {order[1]}, time.")
     return pairs.rename({"first": order[0], "second": order[1]})
 
 
-def _first_is_item(pairs: pl.DataFrame, items: pl.DataFrame, expected_items: int) -> bool:
+def _first_is_item(pairs: pl.DataFrame, items: pl.DataFrame) -> bool:
     """Whether the first column holds the items.
 
     Users and items may both be small integers; then both columns can consist of known item ids, and the one
-    with as many distinct values as the data set has items is theirs. In doubt the first is: so the authors'
-    converter reads it.
+    with as many distinct values as there are items is theirs. In doubt the first is: so the authors'
+    converter reads it. A few unknown ids decide nothing, for the item column may be the damaged one.
     """
     known = pl.Enum(items["item"].str.strip_chars().drop_nulls().unique(maintain_order=True))
-    unknown = [
-        pairs[column].str.strip_chars().cast(known, strict=False).null_count()
-        for column in ("first", "second")
-    ]
-    if unknown[0] != unknown[1]:
-        return unknown[0] < unknown[1]
-    distance = [abs(pairs[column].n_unique() - expected_items) for column in ("first", "second")]
+    columns = [pairs["first"], pairs["second"]]
+    unknown = [column.cast(known, strict=False).null_count() for column in columns]
+    if min(unknown) > 0:  # perhaps for spaces around the ids
+        columns = [column.str.strip_chars() for column in columns]
+        unknown = [column.cast(known, strict=False).null_count() for column in columns]
+    mostly_known = [2 * number <= len(pairs) for number in unknown]
+    if mostly_known[0] != mostly_known[1]:
+        return mostly_known[0]
+    if not mostly_known[0]:
+        return unknown[0] <= unknown[1]
+    distance = [abs(column.n_unique() - len(items)) for column in columns]
     return distance[0] <= distance[1]
 
 
 def _read(path: Path, separator: str, columns: list[str], quote_char: str | None) -> pl.DataFrame:
-    """All columns as strings: an id such as 007 is a name, not a number."""
+    """All columns as strings: an id such as 007 is a name, not a number. A column ``time`` may be numbers."""
+    strings: dict[str, type[pl.DataType]] = dict.fromkeys(columns, pl.String)
+    table = None
     try:
-        return pl.read_csv(
-            path,
-            has_header=False,
-            separator=separator,
-            quote_char=quote_char,
-            encoding="utf8-lossy",
-            infer_schema=False,
-            truncate_ragged_lines=True,
-            new_columns=columns,
-        ).select(columns)
-    except pl.exceptions.NoDataError as error:
-        raise BadTableError(
-            f"Expected interactions in {path}, found an empty file. Unpack the archive again."
-        ) from error
-    except (pl.exceptions.PolarsError, UnicodeError) as error:
+        if "time" in strings:
+            with suppress(pl.exceptions.ComputeError):  # some time is no whole number: then all are strings
+                table = _parse(path, separator, {**strings, "time": pl.Int64}, quote_char)
+        if table is None:
+            table = _parse(path, separator, strings, quote_char)
+    except pl.exceptions.NoDataError:
+        table = pl.DataFrame()
+    except pl.exceptions.PolarsError as error:
         with open(path, "rb") as file:
             start = file.readline(120).decode("utf-8", "replace").rstrip()
         raise BadTableError(
             f"Expected the columns {', '.join(columns)} separated by {separator!r} in {path}, found {start!r}"
             f" as the first line ({error}). Is it the file as released?"
         ) from error
+    if table.is_empty():
+        raise BadTableError(
+            f"Expected interactions in {path}, found an empty file. Unpack the archive again."
+        )
+    return table
+
+
+def _parse(
+    path: Path, separator: str, schema: Mapping[str, type[pl.DataType]], quote_char: str | None
+) -> pl.DataFrame:
+    return pl.read_csv(
+        path,
+        has_header=False,
+        separator=separator,
+        quote_char=quote_char,
+        encoding="utf8-lossy",
+        schema=schema,
+        truncate_ragged_lines=True,
+    )

@@ -120,7 +120,7 @@ def tables_from_lines(lines: pl.DataFrame, items: pl.DataFrame, report: Report) 
 
 
 def tables_from_events(events: pl.DataFrame, items: pl.DataFrame, report: Report) -> Tables:
-    """Tables from one row an interaction: string columns ``user``, ``item``, ``time``.
+    """Tables from one row an interaction: strings ``user`` and ``item``, ``time`` a string or whole number.
 
     Users come in the order of their first interaction in the file. Equal times keep the file's order.
     """
@@ -155,6 +155,8 @@ def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
 def _times(texts: pl.Series) -> tuple[pl.Series, int]:
     """Times as whole numbers (fractions count to the microsecond), and how many texts are none."""
     times = texts.cast(pl.Int64, strict=False)
+    if texts.dtype.is_integer():
+        return times, times.null_count()
     if times.null_count():
         times = texts.str.strip_chars().cast(pl.Int64, strict=False)
     if times.null_count():
@@ -166,6 +168,13 @@ def _times(texts: pl.Series) -> tuple[pl.Series, int]:
 
 def _factorise(names: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Codes 0.. in order of first appearance, and the stripped names; null where there is no name."""
+    if (numbers := _as_numbers(names)) is not None:
+        first = np.full(int(numbers.max(initial=0)) + 1, -1, dtype=np.int64)
+        first[numbers[::-1]] = np.arange(len(numbers))[::-1]  # of several writes the last stands
+        values = np.flatnonzero(first >= 0)
+        values = values[np.argsort(first[values])]
+        first[values] = np.arange(len(values))
+        return pl.Series(first[numbers].astype(np.uint32)), pl.Series(values).cast(pl.String)
     raw = names.drop_nulls().unique(maintain_order=True)
     codes = names.cast(pl.Enum(raw)).to_physical()
     stripped = raw.str.strip_chars()
@@ -174,6 +183,20 @@ def _factorise(names: pl.Series) -> tuple[pl.Series, pl.Series]:
     clean = stripped.filter(stripped != "").unique(maintain_order=True)
     mapped = stripped.cast(pl.Enum(clean), strict=False).to_physical()
     return mapped.gather(codes), clean
+
+
+def _as_numbers(names: pl.Series) -> npt.NDArray[np.int64] | None:
+    """The names as numbers where all are small whole numbers written the usual way: faster to tell apart.
+
+    Where any is not (``007`` is another name than ``7``) there is no answer.
+    """
+    numbers = names.cast(pl.Int64, strict=False)
+    if numbers.null_count() or numbers.is_empty():
+        return None
+    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    if low < 0 or high > 2**24 + 8 * len(names) or not (numbers.cast(pl.String) == names).all():
+        return None
+    return numbers.to_numpy()
 
 
 def _item_rows(names: pl.Series, items: pl.DataFrame, report: Report) -> pl.Series:

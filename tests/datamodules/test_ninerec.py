@@ -80,10 +80,10 @@ def test_column_order_where_both_columns_hold_known_ids(tmp_path: Path) -> None:
     for name, flip in (("item_first", False), ("user_first", True)):
         lines = [f"{b},{a},7\n" if flip else f"{a},{b},7\n" for a, b in rows]
         (tmp_path / name).write_text("".join(lines))
-        read = read_pairs(tmp_path / name, items, 4, Report())
+        read = read_pairs(tmp_path / name, items, Report())
         assert read["item"].to_list() == [str(a) for a, _ in rows]
     (tmp_path / "doubt").write_text("1,2,7\n2,1,8\n")
-    assert read_pairs(tmp_path / "doubt", items, 4, Report())["item"].to_list() == ["1", "2"]
+    assert read_pairs(tmp_path / "doubt", items, Report())["item"].to_list() == ["1", "2"]
 
 
 @pytest.mark.parametrize("kind", EVERY_DAMAGE)
@@ -266,3 +266,19 @@ def test_languages_differ_in_text_only(tmp_path: Path) -> None:
     assert english.items.folders["text"] != chinese.items.folders["text"]
     assert english.items.folders["image"] == chinese.items.folders["image"]
     assert english.spec.fingerprint == chinese.spec.fingerprint
+
+
+def test_few_users_with_small_numbers_and_one_unknown_item(tmp_path: Path) -> None:
+    """Every user number is also an item's, and the item column has an unknown id: the counts decide."""
+    items = pl.DataFrame({"item": [str(number) for number in range(1, 41)]})
+    lines = [f"{item},{item % 7 + 1},{item}\n" for item in range(1, 40)]
+    (tmp_path / "pairs").write_text("".join(lines) + "99,1,50\n")
+    assert read_pairs(tmp_path / "pairs", items, Report())["item"].to_list()[-1] == "99"
+
+
+def test_many_users_with_numbers_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    tree = make_ninerec(tmp_path, "Bili_Dance", n_users=300)
+    data = ready(tmp_path, "Bili_Dance", ModelNeeds({}))
+    lines = (tmp_path / "Bili_Dance" / "Bili_Dance_pair.csv").read_text().splitlines()
+    order = list(dict.fromkeys(line.split(",")[1] for line in lines))
+    assert data.user_names[1:] == [user for user in order if user in tree.histories]
