@@ -17,7 +17,7 @@ from zoo.encoders.base import Encoded, Encoder, EncoderSpec
 from zoo.encoders.hub import ask_hub, ways_out
 from zoo.encoders.image import ImageTower, ImageTransform
 from zoo.encoders.text import PAD, TextTransform
-from zoo.encoders.tower import EmbeddingOutput, Tower, kept_states, mean_tokens, stack_states
+from zoo.encoders.tower import EmbeddingOutput, Tower, kept_states, last_token, mean_tokens, stack_states
 from zoo.encoders.weights import load_weights
 from zoo.types import Content
 
@@ -114,7 +114,7 @@ class ClipTextEncoder(Tower):
         network: The side's network.
         architecture: Configuration of the whole model.
         spec: What was asked for; ``pool: default`` is the projected vector at the end token, ``mean`` the
-            mean over real tokens. States are read at the same place, unprojected; the last one is normed.
+            mean over real tokens. States are read at the same place, before norm and projection.
     """
 
     def __init__(self, network: nn.Module, architecture: dict[str, Any], spec: EncoderSpec) -> None:
@@ -164,7 +164,7 @@ class ClipTextEncoder(Tower):
             embedded_NTD, attn_mask=causal_TT, indices=indices
         )
         tokens_NTD = network.ln_final(last_NTD)
-        layers = dict(zip(indices, found, strict=True)) | {self.depth - 1: tokens_NTD}
+        layers = dict(zip(indices, found, strict=True))
         if self._embedded is not None:
             layers[-1] = self._embedded.take()
         pooled_ND = self._pool(tokens_NTD, mask_NT)
@@ -181,9 +181,7 @@ class ClipTextEncoder(Tower):
         """One vector an item: the last real token, which is the end token, or the mean."""
         if self.spec.pool == "mean":
             return mean_tokens(tokens_NTD, mask_NT)
-        last_N = (mask_NT.sum(dim=1) - 1).clamp(min=0)
-        index_N1D = last_N[:, None, None].expand(-1, 1, tokens_NTD.shape[2])
-        return tokens_NTD.gather(1, index_N1D).squeeze(1)
+        return last_token(tokens_NTD, mask_NT)
 
     def _project(self, pooled_ND: Tensor) -> Tensor:
         projection = self.network.text_projection

@@ -168,9 +168,18 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool)
     if pretrained and spec.weights is not None:
         load_weights(network, spec.weights)
     if spec.checkpointing:
-        enable: Any = network.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+        _checkpoint(network, spec)
     return network
+
+
+def _checkpoint(network: Any, spec: EncoderSpec) -> None:  # noqa: ANN401 - a library's network
+    if not network.supports_gradient_checkpointing:
+        raise ValueError(f"checkpointing: {type(network).__name__} ({spec.name!r}) does not support it.")
+    newest = getattr(network, "activation_checkpointing_enable", None)
+    (newest or network.gradient_checkpointing_enable)({"use_reentrant": False})
+    if getattr(network, "main_input_name", "") == "input_ids":
+        # The library makes embeddings require gradients, which would run through frozen blocks for nothing.
+        network.disable_input_require_grads()
 
 
 def find_blocks(network: nn.Module) -> list[list[str]]:

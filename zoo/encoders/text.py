@@ -6,7 +6,9 @@ tokenizer with its special tokens, [CLS] of encoders, the mean of real tokens of
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
+from copy import deepcopy
 from itertools import chain
 from typing import Any, Protocol
 
@@ -18,7 +20,7 @@ from transformers import AutoTokenizer, PretrainedConfig
 
 from zoo.encoders.base import Encoded, EncoderSpec
 from zoo.encoders.hub import build_network, find_blocks, from_hub, plain_config, read_config
-from zoo.encoders.tower import Tower, evaluating, kept_states, mean_tokens, stack_states
+from zoo.encoders.tower import Tower, evaluating, kept_states, last_token, mean_tokens, stack_states
 from zoo.encoders.words import WordTokenizer
 from zoo.types import Content
 
@@ -122,8 +124,7 @@ class TextEncoder(Tower):
         network: The network, called with ``input_ids`` and a mask.
         config: Its configuration.
         spec: What was asked for; ``pool: default`` is token 0 for bidirectional towers, the mean over real
-            tokens for causal ones and T5's kin (no start token), or the tower's own output where it has one
-            (CLIP's end token).
+            tokens for causal ones and T5's kin (no start token), the end token for CLIP's text side.
     """
 
     trim_tokens = staticmethod(trim_tokens)
@@ -133,14 +134,11 @@ class TextEncoder(Tower):
         self.architecture = plain_config(config)
         self.pad_id = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
         self.vocab_size = int(config.vocab_size)
-        # A 4-D mask skips the library's own mask making, which asks the device whether anything is padded.
-        # Towers with windowed or hand-written attention make their own from the plain mask.
-        windowed = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
-        self.wide_mask = getattr(config, "_attn_implementation", None) == "sdpa" and not windowed
-        self.causal, self.has_own_pool, self.depth = self._probe()
-        self.pool = spec.pool
-        if spec.pool == "default" and not self.has_own_pool:
-            self.pool = "mean" if self.causal or config.is_encoder_decoder else "cls"
+        self.causal, has_own_pool, self.depth = self._probe()
+        self.wide_up_to = 0 if self.causal else self._wide_mask_length(config)
+        self.pool = (
+            spec.pool if spec.pool != "default" else _default_pool(spec, config, self.causal, has_own_pool)
+        )
         self._blocks = find_blocks(network)
         self.keep = kept_states(spec, self.depth)
         self.width = self.measure()
@@ -149,7 +147,8 @@ class TextEncoder(Tower):
     def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "TextEncoder":
         """Builds the tower a spec names; ``pretrained=False`` reads ``spec.config`` only."""
         config = read_config(spec, "text")
-        return cls(build_network(config, spec, pretrained), config, spec)
+        # The library's encoder-only classes edit the configuration they are given.
+        return cls(build_network(deepcopy(config), spec, pretrained), config, spec)
 
     def _probe(self) -> tuple[bool, bool, int]:
         """Whether the first state ignores later tokens, whether the tower pools by itself, its depth.
@@ -197,13 +196,9 @@ class TextEncoder(Tower):
             input_ids=ids_NT, attention_mask=self._attended(mask_NT), output_hidden_states=bool(self.keep)
         )
         tokens_NTD = output.last_hidden_state
-        if self.pool == "default":
-            pooled_ND = output.pooler_output
-        else:
-            pooled_ND = self._pool(tokens_NTD, mask_NT)
         states = [self._pool(output.hidden_states[k], mask_NT) for k in self.keep]
         return Encoded(
-            pooled_ND=pooled_ND,
+            pooled_ND=self._pool(tokens_NTD, mask_NT),
             tokens_NTD=tokens_NTD,
             mask_NT=mask_NT,
             states_NKD=stack_states(self.spec.name, states) if states else None,
@@ -214,7 +209,7 @@ class TextEncoder(Tower):
         """One vector an item: (N, T, D) to (N, D)."""
         if self.pool == "mean":
             return mean_tokens(tokens_NTD, mask_NT)
-        return tokens_NTD[:, 0]
+        return last_token(tokens_NTD, mask_NT) if self.pool == "last" else tokens_NTD[:, 0]
 
     def _attended(self, mask_NT: Tensor) -> Tensor | None:
         """What may be attended to, in the form the network takes without asking the device anything."""
@@ -223,10 +218,41 @@ class TextEncoder(Tower):
         # Someone must be attended to, or the softmax of a row without tokens is NaN.
         mask_NT = mask_NT.clone()
         mask_NT[:, 0] = True
-        if not self.wide_mask:
-            return mask_NT.long()
-        dtype = next(self.network.parameters()).dtype
-        blocked = torch.finfo(dtype).min
-        return torch.zeros(mask_NT.shape, dtype=dtype, device=mask_NT.device).masked_fill(~mask_NT, blocked)[
-            :, None, None, :
-        ]  # (N, T) to (N, 1, 1, T)
+        return _wide(mask_NT, self.network.dtype) if mask_NT.shape[1] <= self.wide_up_to else mask_NT.long()
+
+    @torch.no_grad()
+    def _wide_mask_length(self, config: PretrainedConfig) -> int:
+        """Longest title for which the network takes an additive mask (N, 1, 1, T).
+
+        Such a mask skips the library's own mask making, which asks the device whether anything is padded.
+        Networks that read masks in another way (DeBERTa) are told by their output; a window of attention
+        would be lost beyond its reach.
+        """
+        ids = torch.tensor([[3, 4, 5], [3, 4, 5]]) % self.vocab_size
+        mask = torch.tensor([[True, True, True], [True, True, False]])
+        with evaluating(self):
+            plain = self.network(input_ids=ids, attention_mask=mask.long()).last_hidden_state[mask]
+            wide = self.network(input_ids=ids, attention_mask=_wide(mask, self.network.dtype))
+        if not torch.allclose(
+            wide.last_hidden_state[mask], plain, rtol=0, atol=1e-5 * float(plain.abs().max())
+        ):
+            return 0
+        window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
+        return int(window) // 2 if window else sys.maxsize
+
+
+def _default_pool(spec: EncoderSpec, config: PretrainedConfig, causal: bool, has_own_pool: bool) -> str:
+    if has_own_pool and not causal:
+        raise ValueError(
+            f"{spec.name!r} pools over padding of a fixed length, which is not kept here: set pool: mean or "
+            "cls."
+        )
+    if has_own_pool:
+        return "last"
+    return "mean" if causal or config.is_encoder_decoder else "cls"
+
+
+def _wide(mask_NT: Tensor, dtype: torch.dtype) -> Tensor:
+    """Zero where attended, the lowest number elsewhere: (N, T) to (N, 1, 1, T)."""
+    bias_NT = torch.zeros(mask_NT.shape, dtype=dtype, device=mask_NT.device)
+    return bias_NT.masked_fill(~mask_NT, torch.finfo(dtype).min)[:, None, None, :]

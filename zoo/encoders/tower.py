@@ -81,6 +81,17 @@ def mean_tokens(tokens_NTD: Tensor, mask_NT: Tensor | None) -> Tensor:
     return (total_ND / count_N1).to(tokens_NTD.dtype)
 
 
+def last_token(tokens_NTD: Tensor, mask_NT: Tensor) -> Tensor:
+    """The last real token of each item, where CLIP's end token stands; the first of an item that has none.
+
+    >>> last_token(torch.tensor([[[2.0], [4.0], [9.0]]]), torch.tensor([[True, True, False]]))
+    tensor([[4.]])
+    """
+    last_N = (mask_NT.sum(dim=1) - 1).clamp(min=0)
+    index_N1D = last_N[:, None, None].expand(-1, 1, tokens_NTD.shape[2])
+    return tokens_NTD.gather(1, index_N1D).squeeze(1)
+
+
 def kept_states(spec: EncoderSpec, depth: int) -> list[int]:
     """Indices of the layer states the spec asks for; 0 is the embedding output, ``depth`` the last block.
 
