@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from zoo.callbacks.table import ResultRow
 from zoo.checkpoints import KEY, read_stamp, require_same_catalogue, stamp
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
 from zoo.optim import Schedule, rate_factor
@@ -318,10 +319,26 @@ class Recommender(LightningModule, ABC):
 
     # Results ---------------------------------------------------------------------------------------------
 
-    def interval(self, slice_name: str) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals over users of the last evaluation's slice."""
-        return bootstrap_interval(self.slices[slice_name], seed=self.seed)
+    def result_rows(self) -> list[ResultRow]:
+        """The slices of the last evaluation that have users, with 95 % bootstrap intervals over users."""
+        return [
+            ResultRow(
+                name,
+                metrics_from_histogram(histogram),
+                bootstrap_interval(histogram, seed=self.seed),
+                int(histogram.sum()),
+            )
+            for name, histogram in self.slices.items()
+            if int(histogram.sum())
+        ]
 
-    def values(self, slice_name: str) -> dict[str, float]:
-        """Metrics of the last evaluation's slice."""
-        return metrics_from_histogram(self.slices[slice_name])
+    @torch.no_grad()
+    def recommend_rows(self, history_BL: Tensor, hidden_BH: Tensor, k: int) -> Tensor:
+        """Catalogue rows (B, k) to recommend after the given histories, best first, hidden ones left out.
+
+        Within an evaluation the catalogue's vectors are at hand; otherwise it is encoded first.
+        """
+        unknown_B = torch.zeros_like(history_BL[:, 0])
+        table_ID = self._table()
+        user_BD = self.user_vectors(EvalBatch(unknown_B, history_BL, unknown_B, hidden_BH), table_ID)
+        return top_k(user_BD, table_ID, hidden_BH, k)[0]

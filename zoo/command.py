@@ -4,6 +4,8 @@ import inspect
 import os
 import re
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo.base import Recommender
 from zoo.checkpoints import CheckpointMismatchError
+from zoo.encoders.base import EncoderSpec
 from zoo.names import near
 
 RUN_DIR = "MMZOO_RUN_DIR"
@@ -25,27 +28,60 @@ class ZooParser(LightningArgumentParser):
     """A parser whose errors say, in the user's words, what is wrong and what is near."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the innermost line of an error instead of the whole chain."""
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-        unknown = re.search(r"Key '([\w.]+)' is not expected|nrecognized arguments: --([\w.]+)", message)
-        text = lines[-1] if lines else message
+        """Ends the program with the heart of an error instead of the whole chain of nested types."""
+        unknown = UNKNOWN_OPTION.search(message)
+        text = short_error(message)
         if unknown:
-            name = unknown.group(1) or unknown.group(2)
-            text = f"Unknown option '{name}'."
-            close = near(name.rpartition(".")[2], self._known_options(message))
-            if close:
-                text += f" Did you mean {' or '.join(close)}?"
-            text += " --print_config shows every option."
+            name = next(group for group in unknown.groups() if group)
+            known = {str(action.dest).rpartition(".")[2] for action in self._actions} | argument_names()
+            close = near(name.rpartition(".")[2], sorted(known))
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            text = f"there is no option '{name}'.{hint} --print_config shows every option."
         self.exit(2, f"mmzoo: {text}\n")
 
-    def _known_options(self, message: str) -> list[str]:
-        """Option names that could have been meant: the parser's own and those of the classes it names."""
-        known = {str(action.dest).rpartition(".")[2] for action in self._actions}
-        for module, name in re.findall(r"\b((?:\w+\.)+)([A-Z]\w+)", message):
-            cls = getattr(sys.modules.get(module.rstrip(".")), name, None)
-            for base in inspect.getmro(cls) if isinstance(cls, type) else ():
-                known |= set(inspect.signature(base).parameters) - {"args", "kwargs", "self"}
-        return sorted(known)
+
+UNKNOWN_OPTION = re.compile(
+    r"Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected|nrecognized arguments: --([\w.]+)"
+)
+
+
+def short_error(message: str) -> str:
+    r"""The option and the innermost reason of a jsonargparse error.
+
+    >>> short_error('Parser key "lr":\n  Expected a float. Got value: fast')
+    'lr: Expected a float. Got value: fast'
+    """
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    head = re.match(r'Parser key "([\w.]+)":', message)
+    option = f"{head.group(1)}: " if head else ""
+    reasons = [line.removeprefix("- ") for line in lines[1:] if not line.startswith(TYPE_TALK)]
+    given = next((line for line in lines if line.startswith("Given value:")), "")
+    if not reasons:
+        expected = [line.removeprefix("- ") for line in lines if line.startswith("- Expected")]
+        reasons = (
+            [" or ".join(expected[:2]) + f". {given}"] if expected else [lines[-1] if lines else message]
+        )
+    if reasons[0].endswith(":") and len(reasons) > 1:
+        reasons[0] += f" {reasons[1]}"
+    return f"{option}{reasons[0]}" if len(lines) > 1 else lines[0]
+
+
+TYPE_TALK = (
+    "- Expected a", "- Not a valid subclass", "Given value", "Subtypes", "Errors", "Does not validate",
+    "- a class path", "- a dict", "Subclass types expect", "Parser key",
+)  # fmt: skip
+"""How lines begin that speak of types instead of what the user did."""
+
+
+def argument_names() -> set[str]:
+    """Constructor arguments of the models, data modules and encoder specs imported so far."""
+    pending: list[type] = [Recommender, LightningDataModule, EncoderSpec]
+    names: set[str] = set()
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        names |= set(inspect.signature(cls).parameters) - {"args", "kwargs"}
+    return names
 
 
 class ZooCLI(LightningCLI):
@@ -223,10 +259,25 @@ def version(folder: Path) -> int:
 
 
 def run(data_class: type[LightningDataModule], argv: Sequence[str], label: str) -> None:
-    """Parses and runs one command; expected failures end in one readable line."""
+    """Parses and runs one command; a failure the user can act on ends in its message, not in a traceback."""
     try:
         ZooCLI(data_class, argv, label)
-    except (CheckpointMismatchError, FileExistsError, FileNotFoundError) as error:
-        sys.exit(f"mmzoo: {error}")
+    except (CheckpointMismatchError, FloatingPointError, OSError, ValueError) as error:
+        sys.exit(f"mmzoo: {heart(error)}\n(The traceback is in {keep_traceback(error)}.)")
     finally:
         os.environ.pop(RUN_DIR, None)
+
+
+def heart(error: BaseException) -> str:
+    """The message of what first went wrong; jsonargparse wraps it in a chain of types."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
+
+
+def keep_traceback(error: BaseException) -> Path:
+    """Writes the whole chain of an error to a file, for a report."""
+    folder = Path(tempfile.mkdtemp(prefix="mmzoo-"))
+    path = folder / "traceback.txt"
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return path
