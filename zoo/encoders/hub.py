@@ -23,6 +23,8 @@ from zoo.encoders.base import EncoderSpec
 from zoo.encoders.weights import load_weights
 
 _HOUSEKEEPING = ("_name_or_path", "architectures", "id2label", "label2id", "transformers_version", "dtype")
+_COMPLETE = "transformers_version"
+"""Marks a configuration the library wrote, which may hold settings of other versions."""
 _STACKS = ("layers", "layer", "blocks", "block", "stages", "h", "albert_layer_groups")
 _INNER_STACKS = ("layers", "blocks")  # of a stage; T5's `layer` holds the parts of one block
 _EMBEDDING = re.compile(
@@ -121,7 +123,7 @@ def read_config(spec: EncoderSpec, side: Literal["text", "vision"]) -> Pretraine
         kind = CONFIG_MAPPING[model_type]
         known = {*kind().to_dict(), *getattr(kind, "attribute_map", {})}
         unknown = [k for k in values if k not in known]
-        if unknown and "transformers_version" not in spec.config:
+        if unknown and _COMPLETE not in spec.config:
             near = difflib.get_close_matches(unknown[0], known, n=3)
             raise ValueError(
                 f"config of {spec.name!r}: {unknown} are not settings of {kind.__name__}. "
@@ -135,7 +137,8 @@ def read_config(spec: EncoderSpec, side: Literal["text", "vision"]) -> Pretraine
 def plain_config(config: PretrainedConfig) -> dict[str, Any]:
     """A configuration in plain values that JSON, YAML and checkpoints hold."""
     values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
-    return {k: v for k, v in values.items() if k not in _HOUSEKEEPING} | {"model_type": config.model_type}
+    kept = {k: v for k, v in values.items() if k not in _HOUSEKEEPING or k == _COMPLETE}
+    return kept | {"model_type": config.model_type}
 
 
 def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool) -> nn.Module:
@@ -163,8 +166,10 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool)
                 f"The weights of {spec.name!r} lack {len(missing)} tensors of the network, first "
                 f"{sorted(missing)[:3]}; they would stay random. Check that its config.json describes them."
             )
-    if "add_pooling_layer" in inspect.signature(type(network).__init__).parameters:
-        network.register_module("pooler", None)  # a classifier's leftover that nothing here reads
+    optional = "add_pooling_layer" in inspect.signature(type(network).__init__).parameters
+    pooler = getattr(network, "pooler", None)
+    if optional and pooler is not None and any(isinstance(part, nn.Linear) for part in pooler.modules()):
+        network.register_module("pooler", None)  # the leftover of a classifier, which nothing here reads
     if pretrained and spec.weights is not None:
         load_weights(network, spec.weights)
     if spec.checkpointing:

@@ -237,7 +237,7 @@ class TextEncoder(Tower):
             wide.last_hidden_state[mask], plain, rtol=0, atol=1e-5 * float(plain.abs().max())
         ):
             return 0
-        window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
+        window = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None)
         return int(window) // 2 if window else sys.maxsize
 
 

@@ -33,7 +33,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ValueError(
             f"weights={path!r} cannot be read as plain tensors ({reason}). Pickled objects are not executed: "
             "save the state dict as safetensors and give that file."

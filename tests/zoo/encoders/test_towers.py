@@ -130,7 +130,7 @@ def test_checkpointing_changes_no_gradient(name: str) -> None:
     for encoder in (plain, saving):
         freeze(encoder, 1)
         for part in encoder.modules():
-            # Checkpointing works in training mode only; chance and batch statistics would blur the comparison.
+            # Checkpointing works in training mode only; chance would blur the comparison.
             part.training = not isinstance(part, torch.nn.Dropout | torch.nn.BatchNorm2d)
             for rate in ("p", "drop_prob", "attention_dropout", "hidden_dropout", "dropout"):
                 if isinstance(getattr(part, rate, None), float):

@@ -130,7 +130,12 @@ def build(name: str, **changes: Any) -> Tower:  # noqa: ANN401 - fields of a spe
     """A small tower of a kind, in evaluation mode, the same at every call."""
     modality, spec = TOWERS[name]
     torch.manual_seed(0)
-    encoder = create_encoder(modality, EncoderSpec(**(vars(spec) | changes)))
+    return tower(modality, EncoderSpec(**(vars(spec) | changes)))
+
+
+def tower(modality: str, spec: EncoderSpec, pretrained: bool = True) -> Tower:
+    """The tower of a spec, in evaluation mode."""
+    encoder = create_encoder(modality, spec, pretrained)
     assert isinstance(encoder, Tower)
     return encoder.eval()
 

@@ -1,0 +1,122 @@
+"""Which parameters are trained, and at which rate."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.zoo.encoders.towers import TOWERS, build, content
+from zoo.encoders.freeze import Rates, freeze, parameter_groups
+from zoo.encoders.item_id import ItemId
+
+
+@pytest.mark.parametrize("name", list(TOWERS))
+def test_blocks_are_apart_and_come_in_order(name: str) -> None:
+    encoder = build(name)
+    blocks = encoder.blocks()
+    names = [n for n, _ in encoder.named_parameters()]
+    covered = [{n for n in names if n.startswith(tuple(block))} for block in blocks]
+    assert all(covered), "every block holds parameters"
+    assert sum(map(len, covered)) == len(set().union(*covered)), "no parameter is in two blocks"
+    assert any(word in n for n in covered[0] for word in ("embed", "stem", "conv1", "wte", "shared"))
+
+
+def test_the_top_blocks_are_trained() -> None:
+    encoder = build("bert")
+    freeze(encoder, 1)
+    trained = {n.split(".layer.")[-1][0] for n, p in encoder.named_parameters() if p.requires_grad}
+    assert trained == {"1"}
+    with pytest.raises(ValueError, match=r"this tower has 2 blocks. Give 0 to 2"):
+        freeze(encoder, 3)
+
+
+def test_the_final_norm_is_trained_with_any_block() -> None:
+    encoder = build("vit")
+    freeze(encoder, 1)
+    assert {n for n, p in encoder.named_parameters() if p.requires_grad and "layers" not in n} == {
+        "network.layernorm.weight",
+        "network.layernorm.bias",
+    }
+
+
+def test_unread_parts_are_frozen() -> None:
+    encoder = build("dinov2")
+    freeze(encoder, "all")
+    assert [n for n, p in encoder.named_parameters() if not p.requires_grad] == [
+        "network.embeddings.mask_token"
+    ]
+    raw = build("clip_vision_model", pool="cls")
+    freeze(raw, "all")
+    frozen = [n for n, p in raw.named_parameters() if not p.requires_grad]
+    assert frozen == ["network.post_layernorm.weight", "network.post_layernorm.bias"]
+
+
+def test_a_frozen_tower_stays_in_evaluation() -> None:
+    encoder = build("bert")
+    freeze(encoder, "none")
+    items = content(encoder)
+    still = encoder(items).pooled_ND
+    encoder.train()
+    torch.testing.assert_close(encoder(items).pooled_ND, still, atol=0, rtol=0)
+
+
+def test_frozen_statistics_do_not_drift() -> None:
+    encoder = build("timm/resnet18")
+    freeze(encoder, 1)
+    encoder.train()
+    before = {k: v.clone() for k, v in encoder.state_dict().items() if "running_mean" in k}
+    encoder(content(encoder))
+    drifted = {k for k, v in encoder.state_dict().items() if k in before and not torch.equal(v, before[k])}
+    assert drifted
+    assert all(".layer4." in name for name in drifted)
+
+
+class _Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({"text": nn.Linear(2, 2), "text_head": nn.Linear(2, 2)})
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(2, 2)})
+
+
+def _summary(groups: list[dict[str, Any]]) -> dict[str, tuple[int, float, float]]:
+    return {g["name"]: (len(g["params"]), g["lr"], g["weight_decay"]) for g in groups}
+
+
+def test_groups_go_by_whole_name_parts() -> None:
+    model = _Model()
+    special = {"encoders.text": Rates(1e-5, 0.1), "encoders": Rates(1e-4, 0.2)}
+    groups = parameter_groups(model, Rates(1e-3, 0.01), special)
+    assert _summary(groups) == {
+        "encoders": (2, 1e-4, 0.2),
+        "encoders.text": (2, 1e-5, 0.1),
+        "model": (2, 1e-3, 0.01),
+    }
+    torch.optim.AdamW(groups)
+
+
+def test_norms_and_biases_may_go_without_decay() -> None:
+    groups = parameter_groups(_Model(), Rates(1e-3, 0.01), decay_norms_and_biases=False)
+    assert _summary(groups) == {"model": (3, 1e-3, 0.01), "model/no_decay": (3, 1e-3, 0.0)}
+
+
+def test_frozen_parameters_are_in_no_group_but_a_wrong_prefix_is_an_error() -> None:
+    model = _Model()
+    model.encoders["text"].requires_grad_(False)
+    groups = parameter_groups(model, Rates(1e-3, 0.0), {"encoders.text": Rates(1.0, 0.0)})
+    assert _summary(groups) == {"model": (4, 1e-3, 0.0)}
+    with pytest.raises(ValueError, match=r"under 'encoders.txt'.*encoders.text"):
+        parameter_groups(model, Rates(1e-3, 0.0), {"encoders.txt": Rates(1.0, 0.0)})
+
+
+def test_the_padding_row_of_ids_is_zero_and_stays_so() -> None:
+    torch.manual_seed(0)
+    ids = ItemId(400, 30)
+    assert ids.table.weight[0].abs().sum() == 0
+    assert ids.table.weight[1:].std().item() == pytest.approx((2 / 430) ** 0.5, rel=0.05)
+    optimizer = torch.optim.AdamW(ids.parameters(), lr=0.1, weight_decay=0.1)
+    ids(torch.tensor([0, 1, 5])).sum().backward()
+    optimizer.step()
+    assert ids.table.weight[0].abs().sum() == 0
+    with pytest.raises(ValueError, match="n_items=1"):
+        ItemId(1, 4)
