@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 from zoo.conformance.case import Case, OpRecorder, Relabelled, recorded, spoiled, total_loss
 from zoo.metrics.ranking import target_rank
@@ -15,6 +16,8 @@ from zoo.types import EvalBatch, SequenceBatch
 
 SYNC_OPS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2")
 """Operations that make the host wait for the device."""
+EPOCHS = 40
+"""Epochs a model may take to beat popularity; most take a few."""
 
 
 def check_gradients(case: Case) -> None:
@@ -29,18 +32,18 @@ def check_gradients(case: Case) -> None:
 
 def check_learns(case: Case) -> None:
     """The loss is finite and falls, and HR@10 beats popularity."""
-    model = case.make()
+    model, popular = case.make(), popularity_hit_rate(case)
     losses: list[float] = []
+    enough = EarlyStopping("val/hr@10", mode="max", patience=EPOCHS, stopping_threshold=popular + 1e-6)
     with tempfile.TemporaryDirectory() as folder, recorded(model, losses):
-        trainer = case.trainer(folder, epochs=6, limit_val_batches=0)
+        trainer = case.trainer(folder, EPOCHS, callbacks=[enough], enable_checkpointing=False)
         trainer.fit(model, datamodule=case.module)
-        found = trainer.validate(model, datamodule=case.module, verbose=False)[0]["val/hr@10"]
+    found = max(float(enough.best_score), float(trainer.callback_metrics["val/hr@10"]))
     assert np.isfinite(losses).all(), f"A training loss is not finite: {losses}"
     tenth = max(1, len(losses) // 10)
     first, last = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
     assert last < first, f"The loss does not fall: {first:.4f} at the start, {last:.4f} at the end."
-    popular = popularity_hit_rate(case)
-    assert found > popular, f"HR@10 {found:.4f} does not beat popularity's {popular:.4f}."
+    assert found > popular, f"HR@10 {found:.4f} does not beat popularity's {popular:.4f} in {EPOCHS} epochs."
 
 
 def popularity_hit_rate(case: Case) -> float:
@@ -96,7 +99,9 @@ def check_permutation(case: Case) -> None:
         if model.catalogue_bound:
             return
         relabelled = Relabelled(case.data.items)
-        model.items = relabelled
+        model.attach(case.data.spec._replace(fingerprint="relabelled"), relabelled)
+        if isinstance(model, SequentialRecommender):
+            model.cache_features()
         gap = (model.item_table() - table_ID[relabelled.old_I]).abs().max().item()
     assert gap < 1e-4, f"Relabelling the items changes their vectors by {gap:.2e}: ids leak into content."
 
