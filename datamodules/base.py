@@ -164,6 +164,7 @@ class RecDataModule(LightningDataModule, ABC):
             DataNotFoundError: If raw files are missing.
             DiskFullError: If the disk cannot hold the cache.
         """
+        told = self._catalogue is not None
         self._forget()
         files = self.table_files()
         raw_bytes = sum(file.stat().st_size for file in files)
@@ -184,7 +185,8 @@ class RecDataModule(LightningDataModule, ABC):
             with locked(self.cache / "bad_items.csv"):
                 write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
             rank_zero_warn(f"{bad_summary(store)} See {self.cache / 'bad_items.csv'}.")
-        rank_zero_info(report_text(self.cache_name, catalogue.report, store))
+        if not told:
+            rank_zero_info(report_text(self.cache_name, catalogue.report, store))
 
     def setup(self, stage: str | None = None) -> None:
         """Opens what ``prepare_data`` left in the cache.

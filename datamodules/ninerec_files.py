@@ -139,17 +139,23 @@ def _read(path: Path, separator: str, columns: list[str], quote_char: str | None
     except pl.exceptions.NoDataError:
         table = pl.DataFrame()
     except pl.exceptions.PolarsError as error:
-        with open(path, "rb") as file:
-            start = file.readline(120).decode("utf-8", "replace").rstrip()
-        raise BadTableError(
-            f"Expected the columns {', '.join(columns)} separated by {separator!r} in {path}, found {start!r}"
-            f" as the first line ({error}). Is it the file as released?"
-        ) from error
+        raise BadTableError(_wrong_columns(path, separator, columns)) from error
     if table.is_empty():
         raise BadTableError(
             f"Expected interactions in {path}, found an empty file. Unpack the archive again."
         )
+    if any(table[column].null_count() == len(table) for column in columns):
+        raise BadTableError(_wrong_columns(path, separator, columns))
     return table
+
+
+def _wrong_columns(path: Path, separator: str, columns: list[str]) -> str:
+    with open(path, "rb") as file:
+        start = file.readline(120).decode("utf-8", "replace").rstrip()
+    return (
+        f"Expected the columns {', '.join(columns)} separated by {separator!r} in {path}, found {start!r} as "
+        "the first line. Is it the file as released?"
+    )
 
 
 def _parse(

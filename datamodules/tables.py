@@ -109,7 +109,7 @@ def tables_from_lines(lines: pl.DataFrame, items: pl.DataFrame, report: Report) 
     events = (
         good.select(pl.col("items").str.split(" "))
         .with_row_index("line")
-        .explode("items", empty_as_null=True)
+        .explode("items")
         .select("line", pl.col("items").str.strip_chars().alias("item"))
         .filter(pl.col("item").fill_null("") != "")
     )

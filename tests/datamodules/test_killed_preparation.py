@@ -1,0 +1,61 @@
+"""The whole preparation, in a process of its own, killed at random times and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data_makers.killing import files_of
+from tests.data_makers.ninerec import Damage, make_ninerec
+
+PREPARE = """
+import sys
+from datamodules.ninerec import NineRec
+from tests.data_makers.transforms import LetterTransform, PixelTransform
+from zoo.types import ModelNeeds
+data = NineRec(sys.argv[1], cache_dir=sys.argv[2])
+data.bind(ModelNeeds({"text": LetterTransform(), "image": PixelTransform(224)}))
+print("begins", flush=True)
+data.prepare_data()
+"""
+
+
+def start(root: Path, cache: Path) -> "subprocess.Popen[bytes]":
+    """Starts a preparation and returns when it has loaded its libraries."""
+    command = [sys.executable, "-W", "ignore", "-c", PREPARE, str(root), str(cache)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begins\n"
+    return process
+
+
+def prepared(cache: Path) -> dict[str, bytes]:
+    return {name: content for name, content in files_of(cache).items() if not name.endswith(".lock")}
+
+
+@pytest.mark.slow
+def test_killed_at_random_times_and_resumed(tmp_path: Path) -> None:
+    damage: tuple[Damage, ...] = ("truncated_covers", "missing_covers", "empty_titles")
+    make_ninerec(tmp_path / "data", n_users=500, n_items=1000, damage=damage, cover_size=(496, 280))
+    begin = time.perf_counter()
+    assert start(tmp_path / "data", tmp_path / "whole").wait() == 0
+    whole_seconds = time.perf_counter() - begin
+    expected = prepared(tmp_path / "whole")
+    assert any("image" in name for name in expected)
+    rng = np.random.default_rng(0)
+    deaths = 0
+    for _ in range(4):
+        process = start(tmp_path / "data", tmp_path / "killed")
+        time.sleep(float(rng.uniform(0, whole_seconds / 4)))
+        os.kill(process.pid, signal.SIGKILL)
+        deaths += process.wait() == -signal.SIGKILL
+    assert deaths
+    assert start(tmp_path / "data", tmp_path / "killed").wait() == 0
+    assert prepared(tmp_path / "killed") == expected
