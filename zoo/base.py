@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from zoo.callbacks.table import ResultRow
-from zoo.checkpoints import KEY, read_stamp, require_same_catalogue, stamp
+from zoo.checkpoints import KEY, read_stamp, require_same_catalogue, require_same_length, stamp
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
 from zoo.optim import Schedule, rate_factor
 from zoo.seeding import reseed
@@ -294,6 +294,7 @@ class Recommender(LightningModule, ABC):
             self.build(stored.spec)
             self.spec = stored.spec
             return
+        require_same_length(stored.spec, self.spec)
         resuming = self._trainer is not None and self.trainer.state.fn == "fit"
         if resuming or self.catalogue_bound:
             require_same_catalogue(stored.spec, self.spec)

@@ -63,3 +63,16 @@ def require_same_catalogue(trained: CatalogSpec, found: CatalogSpec) -> None:
             f"{found.fingerprint}). Give the same data set, subset and filters as before, or start a new run "
             "without --ckpt_path. Only a model without item ids can be tested on another catalogue."
         )
+
+
+def require_same_length(trained: CatalogSpec, found: CatalogSpec) -> None:
+    """Refuses data cut to another history length than the positions a model has.
+
+    Raises:
+        CheckpointMismatchError: The lengths differ.
+    """
+    if trained.max_len != found.max_len:
+        raise CheckpointMismatchError(
+            f"The model was trained with histories of {trained.max_len} items; the data now gives "
+            f"{found.max_len}. Add --data.max_len {trained.max_len}."
+        )
