@@ -104,12 +104,12 @@ def _write_tables(folder: Path, world: World, seed: int, parameters: dict[str, A
     # Numbers out of order: an id tells nothing, not even its place in the file.
     item_names = "v" + pl.Series(rng.permutation(world.items) + 1).cast(pl.String)
     user_names = "u" + pl.Series(rng.permutation(world.users) + 1).cast(pl.String)
-    topics = items.attributes["topic"].tolist()
+    places = _places(items.attributes["topic"])
     pl.DataFrame(
         {
             "item": item_names,
-            "zh": [demo_titles.title_zh(t, Random(f"{seed} zh {row}")) for row, t in enumerate(topics)],
-            "en": [demo_titles.title_en(t, Random(f"{seed} en {row}")) for row, t in enumerate(topics)],
+            "zh": [demo_titles.title_zh(*at, Random(f"{seed} zh {row}")) for row, at in enumerate(places)],
+            "en": [demo_titles.title_en(*at, Random(f"{seed} en {row}")) for row, at in enumerate(places)],
         }
     ).write_csv(folder / f"{NAME}_item.csv", include_header=False)
     pl.DataFrame(
@@ -128,6 +128,13 @@ def _write_tables(folder: Path, world: World, seed: int, parameters: dict[str, A
             bar.update(len(np.unique(block.user)))
     _write_truth(folder, items, users, np.concatenate(noise))
     write_json(folder / f"{NAME}_truth.json", parameters)
+
+
+def _places(topics: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Topic of each item, and its number within that topic."""
+    series = pl.Series(topics)
+    within = pl.DataFrame({"topic": series}).select(pl.int_range(pl.len()).over("topic")).to_series()
+    return list(zip(series.to_list(), within.to_list(), strict=True))
 
 
 def _pairs(block: Interactions, item_names: pl.Series, user_names: pl.Series) -> pl.DataFrame:

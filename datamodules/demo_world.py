@@ -50,12 +50,12 @@ class Law(NamedTuple):
 TEXT = ("topic",)
 IMAGE = ("colour", "shape", "texture")
 LAWS = {
-    "topic": Law(8, 1, 0.20, 0.65),
-    "colour": Law(4, 0, 0.00, 0.80),
-    "shape": Law(3, 1, 0.20, 0.65),
-    "texture": Law(2, 0, 0.00, 0.40),
-    "sound": Law(4, 1, 0.40, 0.20),
-    "motion": Law(4, 0, 0.20, 0.40),
+    "topic": Law(12, 1, 0.25, 0.65),
+    "colour": Law(6, 0, 0.00, 0.85),
+    "shape": Law(4, 0, 0.00, 0.85),
+    "texture": Law(2, 0, 0.00, 0.50),
+    "sound": Law(4, 1, 0.40, 0.30),
+    "motion": Law(4, 0, 0.20, 0.55),
 }
 """Attribute -> law; the first four make the cell."""
 CELL = TEXT + IMAGE
@@ -79,9 +79,9 @@ class World:
     """Popularity of the late items relative to what they would have."""
     release: float = 0.96
     """When the late items appear, as a share of the recorded time."""
-    tail: float = 0.9
+    tail: float = 0.6
     """Standard deviation of an item's log popularity."""
-    visible_tail: float = 0.35
+    visible_tail: float = 0.4
     """The same for each value of an attribute: the part of popularity that content tells."""
     tilt: float = 1.5
     """How much gender and age shift favourites, in log odds."""
