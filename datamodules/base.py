@@ -308,6 +308,11 @@ class RecDataModule(LightningDataModule, ABC):
             )
         return self._catalogue
 
+    @property
+    def windows(self) -> Windows:
+        """What is used of every user, oldest first; there after ``setup``."""
+        return self._ready().windows
+
     @cached_property
     def item_names(self) -> list[str]:
         """Catalogue row -> item; row 0 is the empty name of padding."""

@@ -1,0 +1,1 @@
+"""Measurements: speed, and what the demo catalogue shows."""
