@@ -34,10 +34,9 @@ def test_the_top_blocks_are_trained() -> None:
 def test_the_final_norm_is_trained_with_any_block() -> None:
     encoder = build("vit")
     freeze(encoder, 1)
-    assert {n for n, p in encoder.named_parameters() if p.requires_grad and "layers" not in n} == {
-        "network.layernorm.weight",
-        "network.layernorm.bias",
-    }
+    top = tuple(encoder.blocks()[-1])
+    trained = [n for n, p in encoder.named_parameters() if p.requires_grad and not n.startswith(top)]
+    assert [name.rsplit(".", 2)[-2:] for name in trained] == [["layernorm", "weight"], ["layernorm", "bias"]]
 
 
 def test_unread_parts_are_frozen() -> None:
@@ -49,7 +48,8 @@ def test_unread_parts_are_frozen() -> None:
     raw = build("clip_vision_model", pool="cls")
     freeze(raw, "all")
     frozen = [n for n, p in raw.named_parameters() if not p.requires_grad]
-    assert frozen == ["network.post_layernorm.weight", "network.post_layernorm.bias"]
+    assert len(frozen) == 2
+    assert all("post_layernorm" in name for name in frozen)
 
 
 def test_a_frozen_tower_stays_in_evaluation() -> None:
