@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "every second epoch validated": {"check_val_every_n_epoch": 2},
     "part of the epoch": {"limit_train_batches": 7},
     "fixed number of steps": {"max_steps": 23},
+    "as many steps as epochs have": {"max_steps": 20},
     "no early stop before": {"min_epochs": 6},
 }
 MOMENTS = ("step", "validation", "epoch_end", "epoch_start", "save")

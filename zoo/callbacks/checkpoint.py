@@ -84,6 +84,8 @@ class BestCheckpoint(_WholeFileCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+        self._may_go_on = True
+        self._last_step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses to write over the checkpoints of an earlier run; only now the trainer says if it resumed.
@@ -101,14 +103,30 @@ class BestCheckpoint(_WholeFileCheckpoint):
 
     def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         super()._save_topk_checkpoint(trainer, monitor_candidates)
-        self._last_global_step_saved = (
-            trainer.global_step
-        )  # else an epoch that is not among the best has no last
+        # Lightning asks this before it writes last.ckpt: an epoch that is not among the best would have none.
+        self._last_global_step_saved = trainer.global_step
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the best epoch, and ``last.ckpt`` unless the run counts steps.
+
+        With ``max_steps`` Lightning takes a finished epoch for an unfinished one when it resumes, and counts
+        it twice; ``StepCheckpoint`` saves after the first step of the next epoch instead.
+        """
+        self._may_go_on = trainer.max_steps == -1
+        super().on_train_epoch_end(trainer, pl_module)
+        self._may_go_on = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the last weights of a run that counts steps and ends with an epoch; nothing else would."""
+        at_end = trainer.is_last_batch and trainer.max_steps != -1
+        if at_end and self._last_step != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def _save_last_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         # A validation inside an accumulation may still give the best epoch, but nothing to go on from.
-        if not inside_accumulation(trainer):
+        if self._may_go_on and not inside_accumulation(trainer):
             super()._save_last_checkpoint(trainer, monitor_candidates)
+            self._last_step = trainer.global_step
 
 
 class StepCheckpoint(_WholeFileCheckpoint):
@@ -160,8 +178,8 @@ class StepCheckpoint(_WholeFileCheckpoint):
         self._saved_at = trainer.global_step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nothing: the end of an epoch is ``BestCheckpoint``'s; it counts as saved."""
-        self._saved_at = trainer.global_step
+        """Nothing is saved: the end of an epoch is ``BestCheckpoint``'s, unless the run counts steps."""
+        self._saved_at = trainer.global_step if trainer.max_steps == -1 else -self.every_n_steps
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Nothing, for the same reason."""

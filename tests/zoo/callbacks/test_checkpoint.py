@@ -59,7 +59,19 @@ def test_steps_are_saved_only_where_a_run_can_go_on(
 def test_steps_in_between_and_the_last_of_a_limited_run(tmp_path: Path) -> None:
     saves = Saves(4, str(tmp_path))
     trainer(tmp_path, saves, max_steps=17).fit(ToyModel(), datamodule=ToyData(Plan(str(tmp_path))))
-    assert saves.after == [(0, 3), (0, 7), (1, 3), (1, 6)]
+    assert saves.after == [(0, 3), (0, 7), (1, 0), (1, 4), (1, 6)]  # (1, 0) stands for the end of the epoch
+
+
+@pytest.mark.parametrize("steps", [20, 23])
+def test_a_run_that_counts_steps_leaves_its_last_weights(tmp_path: Path, steps: int) -> None:
+    model = ToyModel()
+    callbacks = [BestCheckpoint(str(tmp_path)), StepCheckpoint(1000, str(tmp_path))]
+    trainer(tmp_path, *callbacks, max_epochs=-1, max_steps=steps).fit(
+        model, datamodule=ToyData(Plan(str(tmp_path)))
+    )
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert last["global_step"] == steps
+    assert all(torch.equal(last["state_dict"][name], value) for name, value in model.state_dict().items())
 
 
 def test_every_epoch_ends_with_last_and_the_best_is_kept(tmp_path: Path) -> None:
