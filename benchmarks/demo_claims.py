@@ -1,4 +1,4 @@
-"""What MoRec finds in the demo catalogue, against what is there: a row a model, over seeds, with paired tests.
+"""What MoRec finds in the demo catalogue, against what is there: rows over seeds, paired tests.
 
 Every trained row is a run of the real command, ``mmzoo fit --model <name> --data demo``, at equal epochs;
 every reference row is counted from the data. The table of the README comes from
@@ -139,9 +139,9 @@ def main() -> None:
         "the better modality": single,
     }
     for name, other in against.items():
-        found = contrast(both, other)
-        verdict = "holds" if found.holds() else "does not hold"
-        print(f"text + image over {name}: {found.difference:+.4f} ± {found.error:.4f} (paired SE): {verdict}")
+        gap = contrast(both, other)
+        verdict = "holds" if gap.holds() else "does not hold"
+        print(f"text + image over {name}: {gap.difference:+.4f} ± {gap.error:.4f} (paired SE): {verdict}")
     if arguments.out:
         arguments.out.write_text(json.dumps({"references": fixed, "runs": rows}, indent=2) + "\n")
 

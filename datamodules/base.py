@@ -34,7 +34,7 @@ from datamodules.media import open_image
 from datamodules.pairs import TrainPairs
 from datamodules.raw_content import RawContent, bad_items_csv
 from datamodules.sampler import EvalSampler, TrainBatchSampler
-from datamodules.splits import Stage
+from datamodules.splits import Stage, Windows
 from datamodules.tables import Tables
 from zoo.types import CatalogSpec, ModelNeeds
 
