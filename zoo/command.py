@@ -1,11 +1,13 @@
 """LightningCLI as ``mmzoo`` uses it: run folders that resume, short errors, a test after every fit."""
 
 import inspect
+import logging
 import os
 import re
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -260,12 +262,25 @@ def version(folder: Path) -> int:
 
 def run(data_class: type[LightningDataModule], argv: Sequence[str], label: str) -> None:
     """Parses and runs one command; a failure the user can act on ends in its message, not in a traceback."""
+    quiet_the_libraries()
     try:
         ZooCLI(data_class, argv, label)
     except (CheckpointMismatchError, FloatingPointError, OSError, ValueError) as error:
         sys.exit(f"mmzoo: {heart(error)}\n(The traceback is in {keep_traceback(error)}.)")
     finally:
         os.environ.pop(RUN_DIR, None)
+
+
+def quiet_the_libraries() -> None:
+    """Leaves out what the libraries say about themselves and no user can act on."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # torch 2.15, lightning 2.6
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are gathers, not work
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_not_advertising)
+
+
+def is_not_advertising(record: logging.LogRecord) -> bool:
+    """Whether a log record is about the run."""
+    return "litlogger" not in record.getMessage().lower()
 
 
 def heart(error: BaseException) -> str:
