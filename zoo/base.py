@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.callbacks.table import ResultRow
 from zoo.checkpoints import KEY, read_stamp, require_same_catalogue, require_same_length, stamp
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
-from zoo.optim import Schedule, rate_factor
+from zoo.optim import Rates, Schedule, parameter_groups, rate_factor
 from zoo.seeding import reseed
 from zoo.types import CatalogSpec, EvalBatch, ItemSource, ModelNeeds
 
@@ -127,11 +127,6 @@ class Recommender(LightningModule, ABC):
                 f"{type(self).__name__} takes its catalogue from a data module, but the trainer got none: "
                 "call trainer.fit(model, datamodule=...) with a subclass of datamodules.base.RecDataModule."
             )
-        path = self.trainer.ckpt_path
-        if path is not None and self.spec is None and os.path.isfile(path):
-            # Architectures from the checkpoint to come: nothing is loaded to be overwritten.
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            self.use_towers(read_stamp(checkpoint, type(self)).towers)
         self.attach(data.spec, data.items)
 
     def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
@@ -170,18 +165,13 @@ class Recommender(LightningModule, ABC):
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Trainable parameters by learning rate and decay; encoders are those below ``encoders.``."""
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, parameter in self.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            tower = name.startswith("encoders.") and not name.startswith("encoders.item_id.")
-            rate = self.encoder_lr if tower else self.lr
-            decay = self.encoder_weight_decay if tower else self.weight_decay
-            if parameter.ndim < 2 and not self.decay_norms_and_biases:
-                decay = 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-        return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+        """Trainable parameters in groups, each with its learning rate and weight decay."""
+        rates = Rates(self.lr, self.weight_decay)
+        return parameter_groups(self, rates, self.special_rates(), self.decay_norms_and_biases)
+
+    def special_rates(self) -> dict[str, Rates]:
+        """Prefix of parameter names -> rates other than ``lr`` and ``weight_decay``."""
+        return {}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with its groups, and the schedule by optimiser steps."""

@@ -12,18 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo.base import Recommender
-from zoo.checkpoints import CheckpointMismatchError
+from zoo.checkpoints import CheckpointMismatchError, read_stamp
 from zoo.encoders.base import EncoderSpec
 from zoo.names import near
 
 RUN_DIR = "MMZOO_RUN_DIR"
 """Environment variable through which the ranks a run starts learn its folder."""
+
+
+SWITCHES: dict[str, type[Callback]] = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
+"""Trainer options that, when off, take callbacks of the default configuration with them."""
 
 
 class ZooParser(LightningArgumentParser):
@@ -138,9 +144,9 @@ class ZooCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settles the run's folder and what follows from it."""
         config = self.config[str(self.subcommand)]
+        if self.subcommand == "predict":
+            config.return_predictions = False  # they go to a file; all of them may not fit in memory
         if config.threads is not None:
-            import torch
-
             torch.set_num_threads(config.threads)
         self.run_dir = self._choose_run_dir(config)
         if self.subcommand != "fit" and config.get("ckpt_path") in ("best", "last"):
@@ -207,6 +213,15 @@ class ZooCLI(LightningCLI):
                 data += f"-{arguments[key]}"
         return f"{data or 'data'}/{model or 'model'}"
 
+    def after_instantiate_classes(self) -> None:
+        """Takes the towers' architecture from a checkpoint to come: nothing is loaded to be overwritten."""
+        path = self._get(self.config_init, "ckpt_path")
+        if path == "last":
+            path = self.run_dir / "checkpoints" / "last.ckpt"
+        if path is not None and Path(str(path)).is_file():
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            self.model.use_towers(read_stamp(checkpoint, type(self.model)).towers)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401
         """Logs to TensorBoard in the run's folder unless the user configured a logger."""
         config = self._get(self.config_init, "trainer")
@@ -214,6 +229,8 @@ class ZooCLI(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(str(self.run_dir), name="", version="")
         if config.get("default_root_dir") is None:
             kwargs["default_root_dir"] = str(self.run_dir)
+        off = tuple(cls for option, cls in SWITCHES.items() if config.get(option) is False)
+        kwargs["callbacks"] = [c for c in config.get("callbacks") or [] if not isinstance(c, off)]
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:
@@ -273,8 +290,8 @@ def run(data_class: type[LightningDataModule], argv: Sequence[str], label: str) 
 
 def quiet_the_libraries() -> None:
     """Leaves out what the libraries say about themselves and no user can act on."""
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # torch 2.15, lightning 2.6
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are gathers, not work
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # lightning 2.6
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are gathers
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_not_advertising)
 
 

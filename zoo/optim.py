@@ -1,10 +1,66 @@
-"""Learning-rate schedules over the optimiser steps of a run."""
+"""Parameter groups by name, and learning-rate schedules over the optimiser steps of a run."""
 
 import math
-from collections.abc import Callable
-from typing import Literal
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from torch import nn
 
 Schedule = Literal["constant", "linear", "cosine"]
+
+
+class Rates(NamedTuple):
+    """Learning rate and weight decay of a parameter group."""
+
+    lr: float
+    weight_decay: float
+
+
+def parameter_groups(
+    module: nn.Module,
+    rates: Rates,
+    special: Mapping[str, Rates] | None = None,
+    decay_norms_and_biases: bool = True,
+) -> list[dict[str, Any]]:
+    """Optimiser groups of the trainable parameters, each with its own learning rate and weight decay.
+
+    Args:
+        module: The whole model.
+        rates: Of every parameter that no prefix covers.
+        special: Name prefix of a part, such as ``encoders.text`` -> its rates. A prefix covers whole name
+            parts (``encoders.text`` does not cover ``encoders.text_head``); the longest one wins. MoRec's
+            official code matches the substring ``fc`` instead, which catches the MLPs of today's Swin.
+        decay_norms_and_biases: Decay vectors too, as MoRec does; otherwise their groups have no decay.
+
+    Returns:
+        Non-empty groups in a fixed order, each with ``params``, ``lr``, ``weight_decay`` and ``name``.
+
+    Raises:
+        ValueError: A prefix covers no parameter.
+    """
+    special = dict(special or {})
+    names = [name for name, _ in module.named_parameters()]
+    for prefix in special:
+        if not any(_covers(prefix, name) for name in names):
+            parts = sorted({re.match(r"[^.]*(\.[^.]*)?", name).group() for name in names})  # type: ignore[union-attr]
+            raise ValueError(f"No parameter lies under {prefix!r}. The model's parts are {parts[:20]}.")
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in sorted(module.named_parameters()):
+        if not parameter.requires_grad:
+            continue
+        prefix = max((p for p in special if _covers(p, name)), key=len, default="")
+        rate = special.get(prefix, rates)
+        plain = parameter.ndim < 2 and not decay_norms_and_biases
+        title = (prefix or "model") + ("/no_decay" if plain else "")
+        decay = 0.0 if plain else rate.weight_decay
+        group = groups.setdefault(title, {"params": [], "lr": rate.lr, "weight_decay": decay, "name": title})
+        group["params"].append(parameter)
+    return [groups[title] for title in sorted(groups)]
+
+
+def _covers(prefix: str, name: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
 
 
 def rate_factor(schedule: Schedule, warmup_steps: int, total_steps: int) -> Callable[[int], float]:

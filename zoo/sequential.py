@@ -20,6 +20,7 @@ from zoo.encoders.freeze import freeze
 from zoo.encoders.item_id import ItemId
 from zoo.losses.in_batch import in_batch_ce
 from zoo.losses.sampled import bce
+from zoo.optim import Rates
 from zoo.sequence.sasrec import SASRec
 from zoo.types import CatalogSpec, Content, EvalBatch, ItemSource, ModelNeeds, SequenceBatch
 
@@ -125,6 +126,11 @@ class SequentialRecommender(Recommender):
         encoder = self.encoders[modality]
         assert isinstance(encoder, Encoder)
         return encoder
+
+    def special_rates(self) -> dict[str, Rates]:
+        """The towers' own learning rate and weight decay; their heads are not towers."""
+        rates = Rates(self.encoder_lr, self.encoder_weight_decay)
+        return {f"encoders.{modality}": rates for modality in self.specs}
 
     # Items -----------------------------------------------------------------------------------------------
 

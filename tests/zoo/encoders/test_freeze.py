@@ -1,13 +1,10 @@
-"""Which parameters are trained, and at which rate."""
-
-from typing import Any
+"""Which parameters are trained."""
 
 import pytest
 import torch
-from torch import nn
 
 from tests.zoo.encoders.towers import TOWERS, build, content
-from zoo.encoders.freeze import Rates, freeze, parameter_groups
+from zoo.encoders.freeze import freeze
 from zoo.encoders.item_id import ItemId
 
 
@@ -70,43 +67,6 @@ def test_frozen_statistics_do_not_drift() -> None:
     drifted = {k for k, v in encoder.state_dict().items() if k in before and not torch.equal(v, before[k])}
     assert drifted
     assert all(".layer4." in name for name in drifted)
-
-
-class _Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleDict({"text": nn.Linear(2, 2), "text_head": nn.Linear(2, 2)})
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(2, 2)})
-
-
-def _summary(groups: list[dict[str, Any]]) -> dict[str, tuple[int, float, float]]:
-    return {g["name"]: (len(g["params"]), g["lr"], g["weight_decay"]) for g in groups}
-
-
-def test_groups_go_by_whole_name_parts() -> None:
-    model = _Model()
-    special = {"encoders.text": Rates(1e-5, 0.1), "encoders": Rates(1e-4, 0.2)}
-    groups = parameter_groups(model, Rates(1e-3, 0.01), special)
-    assert _summary(groups) == {
-        "encoders": (2, 1e-4, 0.2),
-        "encoders.text": (2, 1e-5, 0.1),
-        "model": (2, 1e-3, 0.01),
-    }
-    torch.optim.AdamW(groups)
-
-
-def test_norms_and_biases_may_go_without_decay() -> None:
-    groups = parameter_groups(_Model(), Rates(1e-3, 0.01), decay_norms_and_biases=False)
-    assert _summary(groups) == {"model": (3, 1e-3, 0.01), "model/no_decay": (3, 1e-3, 0.0)}
-
-
-def test_frozen_parameters_are_in_no_group_but_a_wrong_prefix_is_an_error() -> None:
-    model = _Model()
-    model.encoders["text"].requires_grad_(False)
-    groups = parameter_groups(model, Rates(1e-3, 0.0), {"encoders.text": Rates(1.0, 0.0)})
-    assert _summary(groups) == {"model": (4, 1e-3, 0.0)}
-    with pytest.raises(ValueError, match=r"under 'encoders.txt'.*encoders.text"):
-        parameter_groups(model, Rates(1e-3, 0.0), {"encoders.txt": Rates(1.0, 0.0)})
 
 
 def test_the_padding_row_of_ids_is_zero_and_stays_so() -> None:
