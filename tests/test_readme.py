@@ -1,0 +1,36 @@
+"""What the README shows is what works: its Python block runs, its names exist, its commands parse."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import cli
+from zoo.names import short_names
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_every_model_and_data_set_has_a_row() -> None:
+    text = README.read_text()
+    for name in short_names("model"):
+        assert f"`{name}`" in text, name
+    for name in short_names("data"):
+        assert name in text.lower(), name
+
+
+def test_the_commands_expand() -> None:
+    commands = re.findall(r"mmzoo (fit|test|predict) ([^#\n`]*)", README.read_text())
+    assert len(commands) >= 6
+    for command, options in commands:
+        if "--model M" not in options:
+            assert cli.expand_names([command, *options.split()]).argv[0] == command
+
+
+@pytest.mark.slow
+def test_the_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(block, str(README), "exec"), names)
+    assert {"model", "trainer"} <= set(names)
