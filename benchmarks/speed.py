@@ -1,0 +1,158 @@
+"""Speed, as ratios measured in one run on one machine, every contender's results found equal before.
+
+    python -m benchmarks.speed --threads 1 --out speed.json
+    python -m benchmarks.speed --quick --rows encodes,evaluation
+
+``benchmarks/README.md`` says what the rows mean and what was measured.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from benchmarks.evaluation import ranking_rows
+from benchmarks.inputs import input_rows
+from benchmarks.measure import Row, machine, quiet
+from benchmarks.training import demo_encodes_row, demo_job, encodes_rows, labels_row, shape_job
+
+KINDS = ("labels", "encodes", "evaluation", "input")
+
+
+class Plan(NamedTuple):
+    """How much is measured."""
+
+    shapes: tuple[str, ...]
+    """Trained on."""
+    encoded_shapes: tuple[str, ...]
+    demo: Literal["tiny", "small"]
+    steps: int
+    warm_ups: int
+    batches: int
+    """Counted for encodes."""
+    catalogues: dict[int, tuple[int, int]]
+    """Items -> users ranked at once, and users sorted one by one."""
+    large: int
+    pictures: int
+    interactions: int
+    memory: bool
+    """Whether trainings are repeated in fresh processes."""
+
+
+FULL = Plan(
+    shapes=("ml1m", "beauty"),
+    encoded_shapes=("scientific", "beauty", "ml1m"),
+    demo="small",
+    steps=14,
+    warm_ups=5,
+    batches=40,
+    catalogues={12_034: (2_048, 64), 100_000: (512, 16)},
+    large=1_000_000,
+    pictures=512,
+    interactions=2_000_000,
+    memory=True,
+)
+QUICK = Plan(
+    shapes=("mini",),
+    encoded_shapes=("mini",),
+    demo="tiny",
+    steps=4,
+    warm_ups=2,
+    batches=3,
+    catalogues={2_000: (256, 32)},
+    large=20_000,
+    pictures=64,
+    interactions=20_000,
+    memory=False,
+)
+
+
+def measure(plan: Plan, kinds: Sequence[str], folder: Path) -> Iterator[Row]:
+    """The rows of some kinds, one after the other.
+
+    Args:
+        plan: How much.
+        kinds: Out of ``KINDS``.
+        folder: For generated data; may be empty.
+    """
+    shapes, demo = folder / "shapes", folder / "demo"
+    if "labels" in kinds:
+        on_gpu = torch.cuda.is_available() and plan is FULL  # its steps are short and its first ones slow
+        steps, warm_ups = (100, 20) if on_gpu else (plan.steps, plan.warm_ups)
+        jobs = [shape_job(shape, shapes, full) for full in (True, False) for shape in plan.shapes]
+        for number, job in enumerate([*jobs, demo_job(demo, plan.demo)]):
+            yield labels_row(job, folder / f"run-{number}", steps, warm_ups, plan.memory)
+    if "encodes" in kinds:
+        yield from encodes_rows(plan.encoded_shapes, shapes, plan.batches)
+        yield demo_encodes_row(demo, plan.demo, plan.batches)
+    if "evaluation" in kinds:
+        yield from ranking_rows(plan.catalogues, plan.large, plan.steps)
+    if "input" in kinds:
+        yield from input_rows(plan.pictures, plan.interactions, plan.steps)
+
+
+def number(value: float) -> str:
+    """Three significant digits.
+
+    >>> number(32748.4), number(1.2345), number(0.04567)
+    ('32,700', '1.23', '0.0457')
+    """
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table_lines(row: Row) -> Iterator[str]:
+    """A row as lines of a Markdown table, one a contender."""
+    gains = row.gains()
+    for name, rate in row.rates.items():
+        cells = [f"{row.case}, {row.unit}" if name == "ours" else "", name, *map(number, rate)]
+        cells.append(f"{gains[name]:.2f}" if name in gains else "")
+        cells.append(f"{row.peak_mb[name]:,.0f}" if name in row.peak_mb else "")
+        yield f"| {' | '.join(cells)} |"
+    for name in sorted(set(row.peak_mb) - set(row.rates)):
+        yield f"|  | {name} |  |  |  |  | {row.peak_mb[name]:,.0f} |"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small shapes: whether it runs, not how fast")
+    parser.add_argument("--rows", default=",".join(KINDS), help="which rows, by comma; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="PyTorch's CPU threads; default: 1")
+    parser.add_argument("--out", type=Path, help="file for the JSON; it is printed without")
+    options = parser.parse_args(argv)
+    options.kinds = options.rows.split(",")
+    if unknown := sorted(set(options.kinds) - set(KINDS)):
+        parser.error(f"--rows: expected some of {', '.join(KINDS)}, found {', '.join(unknown)}")
+    if options.threads < 1:
+        parser.error(f"--threads: expected 1 or more, found {options.threads}")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures, prints the table as it grows, then the JSON."""
+    options = parse(argv)
+    quiet()
+    torch.set_num_threads(options.threads)
+    report: dict[str, Any] = {"machine": machine(), "quick": options.quick, "rows": []}
+    print("| what | contender | min | median | max | ours is … times better | peak MB |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        for row in measure(QUICK if options.quick else FULL, options.kinds, Path(folder)):
+            print("\n".join(table_lines(row)), flush=True)
+            report["rows"].append(row.plain())
+    report["machine"]["load_1min_at_end"] = machine()["load_1min"]
+    text = json.dumps(report, indent=1)
+    if options.out is None:
+        print(text)
+    else:
+        options.out.write_text(text + "\n", encoding="utf-8")
+        print(f"\n{len(report['rows'])} rows written to {options.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
