@@ -23,8 +23,8 @@ def make_problem(n_items: int, n_users: int, device: torch.device) -> Problem:
     be compared to the last one, and ties are many.
     """
     generator = torch.Generator().manual_seed(0)
-    table_ID = torch.randint(-4, 5, (n_items + 1, WIDTH), generator=generator).float()
-    user_UD = torch.randint(-4, 5, (n_users, WIDTH), generator=generator).float()
+    table_ID = torch.randint(-4, 5, (n_items + 1, WIDTH), generator=generator, dtype=torch.float32)
+    user_UD = torch.randint(-4, 5, (n_users, WIDTH), generator=generator, dtype=torch.float32)
     target_U = torch.randint(1, n_items + 1, (n_users,), generator=generator)
     # Half of the users lean towards their target, so that ranks of every size occur.
     user_UD[::2] += table_ID[target_U[::2]].sign()
