@@ -175,7 +175,11 @@ class Recommender(LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with its groups, and the schedule by optimiser steps."""
-        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay)
+        # The fused step unscales fp16 gradients itself, which Lightning does not let be clipped before.
+        fused = self.device.type in ("cpu", "cuda") and not str(self.trainer.precision).startswith("16")
+        optimizer = torch.optim.AdamW(
+            self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay, fused=fused
+        )
         if self.schedule == "constant" and not self.warmup_steps:
             return optimizer
         factor = rate_factor(self.schedule, self.warmup_steps, int(self.trainer.estimated_stepping_batches))
