@@ -182,7 +182,9 @@ class Recommender(LightningModule, ABC):
         )
         if self.schedule == "constant" and not self.warmup_steps:
             return optimizer
-        factor = rate_factor(self.schedule, self.warmup_steps, int(self.trainer.estimated_stepping_batches))
+        factor = rate_factor(
+            self.schedule, self.warmup_steps, lambda: self.trainer.estimated_stepping_batches
+        )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from torch import nn
@@ -63,29 +64,30 @@ def _covers(prefix: str, name: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
 
-def rate_factor(schedule: Schedule, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
+def rate_factor(
+    schedule: Schedule, warmup_steps: int, total_steps: Callable[[], float]
+) -> Callable[[int], float]:
     """The factor of the learning rate by step: a linear warm-up, then the schedule down to 0.
 
     Args:
         schedule: ``constant`` stays at 1 after the warm-up.
         warmup_steps: Optimiser steps of the warm-up.
-        total_steps: Optimiser steps of the run.
+        total_steps: Gives the optimiser steps of the run. It is asked in the first step that needs it, not
+            before: a Lightning trainer that is asked while it sets up makes its loaders on the spot, and a
+            resumed run would then start its epoch over.
 
-    >>> factor = rate_factor("linear", warmup_steps=1, total_steps=5)
+    >>> factor = rate_factor("linear", warmup_steps=1, total_steps=lambda: 5)
     >>> [factor(step) for step in range(6)]
     [0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
     """
+    steps = cache(total_steps)
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / (warmup_steps + 1)
-        done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-        match schedule:
-            case "constant":
-                return 1.0
-            case "linear":
-                return 1.0 - done
-            case "cosine":
-                return 0.5 * (1.0 + math.cos(math.pi * done))
+        if schedule == "constant" or step == warmup_steps:
+            return 1.0
+        done = min(1.0, (step - warmup_steps) / max(1, steps() - warmup_steps))
+        return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
     return factor
