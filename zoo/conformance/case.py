@@ -171,8 +171,30 @@ class OpRecorder(TorchDispatchMode):
     ) -> Any:  # noqa: ANN401
         """Runs the operation and remembers it."""
         name = func.overloadpacket.__name__
+        if name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
+            name = "boolean index"
         result = func(*args, **(kwargs or {}))
         self.names.add(name)
-        if isinstance(result, Tensor) and result.dtype == torch.float64:
+        found = result if isinstance(result, tuple | list) else [result]
+        if any(isinstance(t, Tensor) and t.dtype == torch.float64 for t in found):
             self.doubles.add(name)
         return result
+
+    def waiting(self) -> list[str]:
+        """Operations that ran and made the host wait for the device."""
+        return sorted(self.names & SYNC_OPS)
+
+
+SYNC_OPS = frozenset(
+    {
+        "_local_scalar_dense",
+        "boolean index",
+        "equal",
+        "is_nonzero",
+        "masked_select",
+        "nonzero",
+        "unique",
+        "_unique2",
+    }
+)
+"""Operations whose result the host must see before it goes on."""

@@ -14,8 +14,6 @@ from zoo.metrics.ranking import target_rank
 from zoo.sequential import SequentialRecommender
 from zoo.types import EvalBatch, SequenceBatch
 
-SYNC_OPS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2")
-"""Operations that make the host wait for the device."""
 EPOCHS = 40
 """Epochs a model may take to beat popularity; most take a few."""
 
@@ -140,7 +138,7 @@ def check_precision(case: Case) -> None:
     assert torch.isfinite(loss), f"The loss under bf16 is {loss}."
     with OpRecorder() as recorder:
         total_loss(model, batch).backward()  # type: ignore[no-untyped-call]
-    waiting = sorted(recorder.names & set(SYNC_OPS))
+    waiting = recorder.waiting()
     assert not waiting, f"A training step makes the host wait for the device: {waiting}."
     assert not recorder.doubles, f"A training step computes in float64: {sorted(recorder.doubles)}."
 

@@ -2,16 +2,14 @@
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.zoo.encoders.towers import TOWERS, UNIFORM, build, content
+from zoo.conformance.case import OpRecorder
 from zoo.encoders.create import create_encoder, create_transform
 from zoo.encoders.freeze import freeze
 from zoo.encoders.text import TextEncoder
@@ -87,35 +85,14 @@ def test_bf16_is_close(name: str) -> None:
     assert (rough.float() - exact).norm() < 0.1 * exact.norm()
 
 
-class _NoSync(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses operations that wait for the device or work in double precision."""
-
-    waiting = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
-
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        name = func.overloadpacket.__name__
-        assert name not in self.waiting, f"{name} waits for the device"
-        if name == "index":
-            kinds = [i.dtype for i in args[1] if i is not None]
-            assert torch.bool not in kinds, "a boolean index waits for the device"
-        result = func(*args, **(kwargs or {}))
-        found = result if isinstance(result, tuple | list) else [result]
-        assert all(t.dtype != torch.float64 for t in found if isinstance(t, Tensor)), f"{name} gives float64"
-        return result
-
-
 @every_tower
 def test_forward_neither_waits_nor_uses_doubles(name: str) -> None:
     encoder = build(name)
     items = content(encoder)
-    with _NoSync():  # type: ignore[no-untyped-call]
+    with OpRecorder() as recorder:
         encoder(items)
+    assert not recorder.waiting()
+    assert not recorder.doubles
 
 
 CANNOT_RECOMPUTE = ("albert", "mpnet", "resnet", "convnext")
