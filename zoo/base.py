@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.callbacks.table import ResultRow
 from zoo.checkpoints import KEY, read_stamp, require_same_catalogue, require_same_length, stamp
@@ -146,7 +146,9 @@ class Recommender(LightningModule, ABC):
     def compile_modules(self) -> None:
         """Compiles the children in place, so that parameter names stay as they are."""
         for child in self.children():
-            child.compile()
+            # A container is never called itself; what it holds is.
+            for module in child.children() if isinstance(child, nn.ModuleDict | nn.ModuleList) else [child]:
+                module.compile()
 
     # Training --------------------------------------------------------------------------------------------
 

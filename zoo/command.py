@@ -226,7 +226,9 @@ class ZooCLI(LightningCLI):
         """Logs to TensorBoard in the run's folder unless the user configured a logger."""
         config = self._get(self.config_init, "trainer")
         if config.get("logger") in (None, True):
-            kwargs["logger"] = TensorBoardLogger(str(self.run_dir), name="", version="")
+            kwargs["logger"] = TensorBoardLogger(
+                str(self.run_dir), name="", version="", default_hp_metric=False
+            )
         if config.get("default_root_dir") is None:
             kwargs["default_root_dir"] = str(self.run_dir)
         off = tuple(cls for option, cls in SWITCHES.items() if config.get(option) is False)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.base import Recommender
-from zoo.create import create, instantiate, merge
+from zoo.factory import create, instantiate, merge
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec, Content, EvalBatch, ItemSource, ModelNeeds
 
