@@ -19,7 +19,7 @@ from datamodules.base import RecDataModule
 from datamodules.demo import Demo
 from datamodules.histories import TrainWindows
 from zoo.command import ZooCLI
-from zoo.create import create
+from zoo.factory import create
 from zoo.losses.full import full_ce
 from zoo.losses.rows import target_slots
 from zoo.models.morec import MoRec
