@@ -58,6 +58,8 @@ def format_table(rows: Sequence[ResultRow]) -> str:
 class ResultTable(Callback):
     """After a test: prints the table, and leaves it as ``results.json`` and in TensorBoard.
 
+    TensorBoard also gets the hyper-parameters beside the metrics of the first slice, all users.
+
     The file stands in the run's log folder, or in the trainer's root folder where nothing is logged. It
     names the checkpoint and the epoch that was tested.
     """
@@ -84,6 +86,8 @@ class ResultTable(Callback):
             if isinstance(logger, TensorBoardLogger):
                 block = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown: keep the columns
                 logger.experiment.add_text("test/table", block, trainer.global_step)
+                found = {f"hp/{name}": value for name, value in rows[0].metrics.items()} if rows else {}
+                logger.log_hyperparams(dict(pl_module.hparams), found)
 
 
 def write_results(path: Path, rows: Sequence[ResultRow], checkpoint: Path | None) -> None:

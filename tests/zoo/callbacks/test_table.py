@@ -54,6 +54,7 @@ def test_printed_logged_and_written(tmp_path: Path, capsys: pytest.CaptureFixtur
     events.Reload()
     (event,) = events.Tensors("test/table/text_summary")
     assert "    hr@5     0.5000 [0.4000, 0.6000]" in event.tensor_proto.string_val[0].decode()
+    assert events.Scalars("hp/hr@5")[0].value == 0.5  # the hyper-parameters' tab shows it beside them
 
 
 def test_without_a_logger_and_without_rows(tmp_path: Path) -> None:
