@@ -35,4 +35,7 @@ def miniature(name: str) -> dict[str, Any]:
     for modality, tower in (("text", TEXT), ("image", IMAGE)):
         if modality in arguments and "config" not in arguments[modality]:
             overrides[modality] = tower
+            if arguments[modality].get("cached"):
+                # Nothing of a frozen random tower is learnt: it must be wide to tell titles apart.
+                overrides[modality] = {**tower, "config": {**tower["config"], "hidden_size": 256}}
     return overrides

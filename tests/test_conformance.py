@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from datamodules.demo import Demo
 
+from datamodules.demo import Demo
 from tests.miniature import miniature
 from zoo.conformance import CHECKS, Case, check_recommender, model_factory
 from zoo.names import short_names

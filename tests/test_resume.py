@@ -46,7 +46,7 @@ def uninterrupted(
 def train(context: ForkServerContext, plan: Plan) -> int:
     process = context.Process(target=run_quietly, args=(plan,))
     process.start()
-    process.join(120)
+    process.join(600)
     if process.exitcode is None:
         process.kill()
         pytest.fail(f"still running after two minutes: {plan}")

@@ -63,7 +63,7 @@ def kill(moment: str, count: int, rank: int = 0) -> list[str]:
 def in_process(context: ForkServerContext, folder: Path, line: list[str]) -> int | None:
     process = context.Process(target=command, args=(folder, line))
     process.start()
-    process.join(120)
+    process.join(600)
     if process.exitcode not in (0, -signal.SIGKILL):
         process.kill()
         pytest.fail((folder / "log.txt").read_text()[-3000:])
@@ -131,7 +131,7 @@ def in_processes(folder: Path, line: list[str]) -> int:
         start_new_session=True,
     )
     try:
-        return process.wait(120)
+        return process.wait(600)
     finally:
         if process.poll() is None or process.returncode:
             os.killpg(process.pid, signal.SIGKILL)  # ranks that wait for a dead one
