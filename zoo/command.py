@@ -141,11 +141,24 @@ class ZooCLI(LightningCLI):
             help="Test the best checkpoint when training ends and print the result table.",
         )
 
+    def _prepare_subcommand_parser(
+        self,
+        klass: type,
+        subcommand: str,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> LightningArgumentParser:
+        """Other defaults than the trainer's methods have."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.set_defaults({"weights_only": True})  # for an address, Lightning's own default is False
+        if subcommand == "test":
+            parser.set_defaults({"verbose": False})  # the result table says more
+        if subcommand == "predict":
+            parser.set_defaults({"return_predictions": False})  # they go to a file and may not fit in memory
+        return parser
+
     def before_instantiate_classes(self) -> None:
         """Settles the run's folder and what follows from it."""
         config = self.config[str(self.subcommand)]
-        if self.subcommand == "predict":
-            config.return_predictions = False  # they go to a file; all of them may not fit in memory
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.run_dir = self._choose_run_dir(config)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 
@@ -74,6 +75,7 @@ class PredictionWriter(BasePredictionWriter):
         part = folder / f"{name}.part"
         table.write_parquet(part)
         os.replace(part, folder / name)
+        rank_zero_info(f"{table.height:,} recommendations are in {folder / name}.")
 
     def _table(self, names: _Named) -> pl.DataFrame:
         user_U = np.concatenate(self._users)
