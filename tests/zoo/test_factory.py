@@ -60,8 +60,9 @@ def test_groups_keep_the_heads_out_of_the_towers() -> None:
 
 
 def test_a_missing_title_becomes_the_learned_stand_in() -> None:
-    model = MoRec(width=8, text=TEXT).eval()
+    model = MoRec(width=8, text=TEXT)
     model.attach(CatalogSpec(5, 3, {}, {}, max_len=4), Catalogue())
+    model.eval()
     ids = torch.arange(5)
     content = Catalogue().content(ids.numpy(), ("text",))
     content["text"]["present"][2] = False
@@ -72,3 +73,20 @@ def test_a_missing_title_becomes_the_learned_stand_in() -> None:
         expected = model.heads["text"](model.stand_ins["text"][None])[0]
     assert torch.allclose(gone[2], expected)
     assert torch.equal(gone[[0, 1, 3, 4]], full[[0, 1, 3, 4]])
+
+
+def test_cat_puts_the_id_before_the_modality() -> None:
+    model = MoRec(width=8, text=TEXT, item_id=True, fusion="concat")
+    model.attach(CatalogSpec(5, 3, {}, {}, max_len=4), Catalogue())
+    model.eval()
+    ids = torch.arange(5)
+    with torch.no_grad():
+        id_ND = model.encoders["item_id"](ids[1:])
+        content = {k: v[1:] for k, v in Catalogue().content(ids.numpy(), ("text",))["text"].items()}
+        text_ND = model.heads["text"](model.encoder("text")(content).pooled_ND)
+        expected = model.fusion([id_ND, text_ND])
+        found = model.encode_items(ids, Catalogue().content(ids.numpy(), ("text",)))
+    assert torch.allclose(found[1:], expected)
+    linear = next(m for m in model.fusion.modules() if isinstance(m, torch.nn.Linear))
+    by_hand = torch.nn.functional.gelu(torch.cat([id_ND, text_ND], dim=1) @ linear.weight.T + linear.bias)
+    assert torch.allclose(found[1:], by_hand, atol=1e-6)

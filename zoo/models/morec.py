@@ -112,11 +112,11 @@ class MoRec(SequentialRecommender):
         )
 
     def fuse(self, parts: dict[str, Encoded]) -> Tensor:
-        """Section 3.2 of the specification: the modality vectors and the id vector, added or concatenated."""
+        """ADD or CAT of the id vector, which comes first, and the modality vectors (id_plus_mo-end2end)."""
         vectors = [self.heads[m](parts[m].pooled_ND) for m in self.specs]
         if self.item_id:
             id_ND = parts["item_id"].pooled_ND
-            vectors.append(F.normalize(id_ND, dim=-1) if self.normalize else id_ND)
+            vectors.insert(0, F.normalize(id_ND, dim=-1) if self.normalize else id_ND)
         item_ND: Tensor = vectors[0] if len(vectors) == 1 else self.fusion(vectors)
         for layer in self.after:
             item_ND = layer(item_ND)
