@@ -33,7 +33,7 @@ examples:
   mmzoo fit --model morec --data demo
   mmzoo fit --model morec --data nineRec --data.root ~/NineRec --data.subset QB
   mmzoo fit --model morec --data demo --ckpt_path last           go on with an interrupted run
-  mmzoo test --ckpt_path runs/demo-small/morec/checkpoints/best.ckpt --data demo
+  mmzoo test --model morec --data demo --ckpt_path best
   mmzoo fit --model morec --data demo --print_config             every value the run would use
 
 more: mmzoo fit --help
@@ -49,6 +49,8 @@ class Expanded(NamedTuple):
     argv: list[str]
     model: str
     data: str
+    typed: list[str]
+    """The model's options that the user gave, without ``--model.``."""
 
 
 def take_option(argv: "Sequence[str]", option: str) -> tuple[str | None, list[str]]:
@@ -96,11 +98,11 @@ def flatten(values: dict[str, Any], prefix: str = "") -> "Iterator[str]":
 
 def checkpoint_class(path: str | None) -> str | None:
     """The class a checkpoint was written by; nothing in the file is executed."""
-    if path is None or not os.path.isfile(path):
+    if path is None or path in ("best", "last"):
         return None
-    import torch
+    from zoo.checkpoints import KEY, read_checkpoint
 
-    stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("mmzoo", {})
+    stored = read_checkpoint(path).get(KEY, {})
     class_path = stored.get("class_path")
     return class_path if isinstance(class_path, str) else None
 
@@ -130,7 +132,9 @@ def expand_names(argv: "Sequence[str]") -> Expanded:
     recipe = recipe_file(data_label, model_label)
     if model is not None and recipe is not None:
         head += flatten(yaml.safe_load(recipe.read_text(encoding="utf-8")) or {})
-    return Expanded(head + rest, model_label, data_label)
+    options = (word.partition("=")[0] for word in rest if word.startswith("--model."))
+    typed = [option.removeprefix("--model.").removeprefix("init_args.") for option in options]
+    return Expanded(head + rest, model_label, data_label, [name for name in typed if name != "help"])
 
 
 def describe(path: Path) -> str:
@@ -175,12 +179,12 @@ def main(args: "Sequence[str] | None" = None) -> None:
     sys.path.append(os.getcwd())  # a user's own mine.GatedRec is found from where the command runs
     try:
         expanded = expand_names(argv)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"mmzoo: {error}")
     from datamodules.base import RecDataModule
     from zoo.command import run
 
-    run(RecDataModule, expanded.argv, f"{expanded.data}/{expanded.model}")
+    run(RecDataModule, expanded.argv, f"{expanded.data}/{expanded.model}", expanded.typed)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON of all values")
     parser.add_argument("extra", nargs="*", help="further options of the command, after --")
     arguments = parser.parse_args()
+    if any(word.startswith("--data") for word in arguments.extra):
+        parser.error("the reference rows are those of --data demo as it is; change options of the model only")
     fixed = references(Demo())
     wanted = [(name, seed) for seed in range(arguments.seeds) for name in RUNS]
     extra = ["--threads", "1", *arguments.extra]

@@ -21,12 +21,13 @@ from datamodules.cache import (
     digest,
     file_stamp,
     locked,
+    make_cache,
     make_folder,
     write_atomic,
 )
 from datamodules.catalogue import Catalogue, bad_summary, report_text
 from datamodules.collate import PairCollate, SequenceCollate, eval_collate
-from datamodules.errors import BadImageError
+from datamodules.errors import DataNotFoundError
 from datamodules.histories import EvalRows, EvalWindows, TrainWindows
 from datamodules.item_store import ItemStore, Preparation
 from datamodules.loader import ResumableLoader
@@ -168,7 +169,7 @@ class RecDataModule(LightningDataModule, ABC):
         self._forget()
         files = self.table_files()
         raw_bytes = sum(file.stat().st_size for file in files)
-        self.cache.mkdir(parents=True, exist_ok=True)
+        make_cache(self.cache)
         tables = make_folder(self._tables_folder(), raw_bytes, self._write_tables)
         windows = make_folder(
             self._windows_folder(), raw_bytes, lambda part: self._write_windows(tables, part)
@@ -181,9 +182,9 @@ class RecDataModule(LightningDataModule, ABC):
             check_space(self.cache, needed)
         store = ItemStore({p.raw.modality: p.run() for p in work}, catalogue.counts_I)
         bad = list(store.bad_items())
+        with locked(self.cache / "bad_items.csv"):
+            write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
         if bad:
-            with locked(self.cache / "bad_items.csv"):
-                write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
             rank_zero_warn(f"{bad_summary(store)} See {self.cache / 'bad_items.csv'}.")
         if not told:
             rank_zero_info(report_text(self.cache_name, catalogue.report, store))
@@ -210,13 +211,15 @@ class RecDataModule(LightningDataModule, ABC):
                 "none. Call prepare_data() with this model before setup()."
             )
         self.items = ItemStore(stores, catalogue.counts_I)
+        pairs = self.needs.batch == "pair"
         self.spec = CatalogSpec(
             n_items=len(catalogue.counts_I),
             n_users=catalogue.windows.n_users,
             state_shapes={},
             n_classes={},
             max_len=self.max_len,
-            fingerprint=digest(self.item_names),
+            # A model of pairs has a vector for every user: its rows must mean the same people.
+            fingerprint=digest([self.item_names, self.user_names] if pairs else self.item_names),
         )
 
     def _tables_folder(self) -> Path:
@@ -329,13 +332,11 @@ class RecDataModule(LightningDataModule, ABC):
 
     def cover(self, row: int) -> Image.Image | None:
         """The picture of an item, None where it is missing or unreadable."""
-        raw = self._raw("image")
-        value = raw.values[row]
-        if value is None or raw.folder is None:
-            return None
         try:
-            return open_image(raw.folder / value)
-        except BadImageError:
+            raw = self._raw("image")
+            value = raw.values[row]
+            return None if value is None or raw.folder is None else open_image(raw.folder / value)
+        except (DataNotFoundError, ValueError):  # no covers here or in this data set; an unreadable one
             return None
 
     def _raw(self, modality: str) -> RawContent:

@@ -106,6 +106,21 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
 
+def make_cache(folder: Path) -> None:
+    """Makes the folder of everything prepared.
+
+    Raises:
+        OSError: If it cannot be made; says which option names another.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"Expected a folder that can be written for prepared data, {folder}; found: {error.strerror}. "
+            "Set --data.cache_dir to another."
+        ) from error
+
+
 def make_folder(folder: Path, needed: int, fill: Callable[[Path], None]) -> Path:
     """Returns the folder, first making it by ``fill`` if it is absent.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from datamodules.errors import BadImageError
@@ -32,10 +33,10 @@ def open_image(path: Path) -> Image.Image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BadImageError(f"too large: {width} by {height}, at most {MAX_PIXELS:,} pixels")
-            return image.convert("RGB")
+            return as_rgb(image)
     except FileNotFoundError as error:
         raise BadImageError("the file is missing") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImageError(f"too large: more than {2 * MAX_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
         raise BadImageError(f"not a picture in one of the formats {', '.join(FORMATS)}") from error
@@ -44,6 +45,17 @@ def open_image(path: Path) -> Image.Image:
         if isinstance(error, BadImageError):
             raise
         raise BadImageError(f"cannot be read: {error}") from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The picture in 8-bit colour: 16-bit grey is scaled, not clipped, and transparency lies on white."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).clip(0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
 
 
 def open_file(path: Path) -> Path:

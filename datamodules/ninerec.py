@@ -209,6 +209,12 @@ class NineRec(RecDataModule):
             )
         folder, suffixes = self._media_folder(modality)
         by_stem = _files_by_stem(folder, suffixes)
+        if by_stem.keys().isdisjoint(names):
+            raise DataNotFoundError(
+                f"{folder}/<item id>{suffixes[0]} of at least one item",
+                f"{len(by_stem)} {modality} files, none of an item of {self.subset}",
+                f"Are the files one folder deeper? {self.how_to_get_it}",
+            )
         values = [None, *(by_stem.get(name) for name in names[1:])]
         return RawContent(modality, names, values, folder, f"{folder.name}/<item id>{suffixes[0]}")
 

@@ -82,3 +82,15 @@ def test_versions_of_a_run_folder(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     assert has_checkpoints(tmp_path)
+
+
+def test_a_checkpoint_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["test", "--data", "demo", "--ckpt_path"]
+    assert "There is no checkpoint" in failed([*line, str(tmp_path / "nothing.ckpt")], capsys)
+    (tmp_path / "garbage.ckpt").write_bytes(b"not a checkpoint")
+    assert "cannot be read as a checkpoint" in failed([*line, str(tmp_path / "garbage.ckpt")], capsys)
+
+
+def test_last_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["fit", "--model", "idrec", "--data", "demo", "--ckpt_path", "last"]
+    assert "there is no last*.ckpt" in failed([*line, "--run_dir", str(tmp_path)], capsys)

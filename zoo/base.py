@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from zoo.callbacks.table import ResultRow
-from zoo.checkpoints import KEY, read_stamp, require_same_catalogue, require_same_length, stamp
+from zoo.checkpoints import KEY, name_class, read_stamp, require_same_catalogue, require_same_length, stamp
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
 from zoo.optim import Rates, Schedule, parameter_groups, rate_factor
 from zoo.seeding import reseed
@@ -212,16 +212,19 @@ class Recommender(LightningModule, ABC):
         self._start_evaluation(())
 
     def _table(self) -> Tensor:
-        if self.table_ID is None:
-            self.table_ID = self.item_table()
-        return self.table_ID
+        """The catalogue's vectors: those of the evaluation under way, or made for this call."""
+        return self.item_table() if self.table_ID is None else self.table_ID
+
+    def _users(self, batch: EvalBatch, table_ID: Tensor) -> Tensor:
+        """User vectors in full precision, as MoRec evaluates whatever it trained in."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.user_vectors(batch, table_ID)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks each user's target among the whole catalogue."""
         table_ID = self._table()
-        rank_B, repeat_B = target_rank(
-            self.user_vectors(batch, table_ID), table_ID, batch.target_B, batch.hidden_BH
-        )
+        user_BD = self._users(batch, table_ID)
+        rank_B, repeat_B = target_rank(user_BD, table_ID, batch.target_B, batch.hidden_BH)
         self.ranks["all"].update(rank_B)
         self.ranks["repeat"].update(repeat_B)
 
@@ -230,7 +233,7 @@ class Recommender(LightningModule, ABC):
         if self.items is None:
             raise RuntimeError("No catalogue is bound: call attach(spec, items) or use a trainer.")
         table_ID = self._table()
-        user_BD = self.user_vectors(batch, table_ID)
+        user_BD = self._users(batch, table_ID)
         rank_B, repeat_B = target_rank(user_BD, table_ID, batch.target_B, batch.hidden_BH)
         self.ranks["all"].update(rank_B)
         self.ranks["repeat"].update(repeat_B)
@@ -270,7 +273,7 @@ class Recommender(LightningModule, ABC):
     def predict_step(self, batch: EvalBatch, batch_idx: int) -> Predictions:
         """The best items of every user, hidden ones left out."""
         table_ID = self._table()
-        item_BK, score_BK = top_k(self.user_vectors(batch, table_ID), table_ID, batch.hidden_BH, self.top_k)
+        item_BK, score_BK = top_k(self._users(batch, table_ID), table_ID, batch.hidden_BH, self.top_k)
         return Predictions(batch.user_B, item_BK, score_BK)
 
     # Checkpoints -----------------------------------------------------------------------------------------
@@ -279,6 +282,7 @@ class Recommender(LightningModule, ABC):
         """Adds what rebuilding without the data needs, in plain values."""
         if self.spec is not None:
             checkpoint[KEY] = stamp(type(self), self.spec, self.tower_configs())
+            name_class(checkpoint, type(self))
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Builds the model from the checkpoint when no data was bound, and refuses a foreign checkpoint.
@@ -332,12 +336,14 @@ class Recommender(LightningModule, ABC):
         ]
 
     @torch.no_grad()
-    def recommend_rows(self, history_BL: Tensor, hidden_BH: Tensor, k: int) -> Tensor:
-        """Catalogue rows (B, k) to recommend after the given histories, best first, hidden ones left out.
+    def recommend_rows(self, batch: EvalBatch, k: int) -> Tensor:
+        """Catalogue rows (B, k) to recommend, best first, hidden ones left out.
 
         Within an evaluation the catalogue's vectors are at hand; otherwise it is encoded first.
         """
-        unknown_B = torch.zeros_like(history_BL[:, 0])
+        was_training = self.training
+        self.eval()
         table_ID = self._table()
-        user_BD = self.user_vectors(EvalBatch(unknown_B, history_BL, unknown_B, hidden_BH), table_ID)
-        return top_k(user_BD, table_ID, hidden_BH, k)[0]
+        item_BK, _ = top_k(self._users(batch, table_ID), table_ID, batch.hidden_BH, k)
+        self.train(was_training)
+        return item_BK

@@ -1,7 +1,11 @@
 """What a checkpoint says of itself, so that it loads without its data and never into the wrong place."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
+
+import torch
 
 from zoo.types import CatalogSpec
 
@@ -29,6 +33,35 @@ def class_path(cls: type) -> str:
 def stamp(cls: type, spec: CatalogSpec, towers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The stamp in plain values, which ``torch.load(weights_only=True)`` reads."""
     return {"class_path": class_path(cls), "spec": spec._asdict(), "towers": towers}
+
+
+def name_class(checkpoint: dict[str, Any], cls: type) -> None:
+    """Notes the class as LightningCLI does, so that the command takes models trained from Python too."""
+    if "<locals>" not in class_path(cls):
+        hparams = checkpoint.setdefault("hyper_parameters", {})
+        hparams.setdefault("_class_path", class_path(cls))
+        hparams.setdefault("_instantiator", "lightning.pytorch.cli.instantiate_module")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's content, its tensors still on disk; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointMismatchError: The file is no checkpoint, or holds more than tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}.")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, UnpicklingError, ValueError) as error:
+        raise CheckpointMismatchError(
+            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors and plain "
+            f"values, which are not executed here. ({str(error).splitlines()[0] if str(error) else error!r})"
+        ) from None
+    if not isinstance(stored, dict):
+        raise CheckpointMismatchError(f"{path} holds a {type(stored).__name__}, not a checkpoint.")
+    return stored
 
 
 def read_stamp(checkpoint: Mapping[str, Any], cls: type) -> Stamp:

@@ -1,6 +1,5 @@
 """LightningCLI as ``mmzoo`` uses it: run folders that resume, short errors, a test after every fit."""
 
-import inspect
 import logging
 import os
 import re
@@ -10,9 +9,10 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
@@ -20,76 +20,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo.base import Recommender
-from zoo.checkpoints import CheckpointMismatchError, read_stamp
-from zoo.encoders.base import EncoderSpec
-from zoo.names import near
+from zoo.checkpoints import CheckpointMismatchError, read_checkpoint, read_stamp
+from zoo.parser import ZooParser
 
 RUN_DIR = "MMZOO_RUN_DIR"
 """Environment variable through which the ranks a run starts learn its folder."""
 
 
+RUNTIME_OPTIONS = frozenset({"top_k", "item_chunk"})
+"""Model options that may be typed anew for a checkpoint: they are not part of what was trained."""
 SWITCHES: dict[str, type[Callback]] = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
 """Trainer options that, when off, take callbacks of the default configuration with them."""
-
-
-class ZooParser(LightningArgumentParser):
-    """A parser whose errors say, in the user's words, what is wrong and what is near."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the heart of an error instead of the whole chain of nested types."""
-        unknown = UNKNOWN_OPTION.search(message)
-        text = short_error(message)
-        if unknown:
-            name = next(group for group in unknown.groups() if group)
-            known = {str(action.dest).rpartition(".")[2] for action in self._actions} | argument_names()
-            close = near(name.rpartition(".")[2], sorted(known))
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            text = f"there is no option '{name}'.{hint} --print_config shows every option."
-        self.exit(2, f"mmzoo: {text}\n")
-
-
-UNKNOWN_OPTION = re.compile(
-    r"Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected|nrecognized arguments: --([\w.]+)"
-)
-
-
-def short_error(message: str) -> str:
-    r"""The option and the innermost reason of a jsonargparse error.
-
-    >>> short_error('Parser key "lr":\n  Expected a float. Got value: fast')
-    'lr: Expected a float. Got value: fast'
-    """
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    head = re.match(r'Parser key "([\w.]+)":', message)
-    option = f"{head.group(1)}: " if head else ""
-    reasons = [line.removeprefix("- ") for line in lines[1:] if not line.startswith(TYPE_TALK)]
-    given = next((line for line in lines if line.startswith("Given value:")), "")
-    if not reasons:
-        expected = [line.removeprefix("- ") for line in lines if line.startswith("- Expected")]
-        reasons = (
-            [" or ".join(expected[:2]) + f". {given}"] if expected else [lines[-1] if lines else message]
-        )
-    if reasons[0].endswith(":") and len(reasons) > 1:
-        reasons[0] += f" {reasons[1]}"
-    return f"{option}{reasons[0]}" if len(lines) > 1 else lines[0]
-
-
-TYPE_TALK = (
-    "- Expected a", "- Not a valid subclass", "Given value", "Subtypes", "Errors", "Does not validate",
-    "- a class path", "- a dict", "Subclass types expect", "Parser key",
-)  # fmt: skip
-"""How lines begin that speak of types instead of what the user did."""
-
-
-def argument_names() -> set[str]:
-    """Constructor arguments of the models, data modules and encoder specs imported so far."""
-    pending: list[type] = [Recommender, LightningDataModule, EncoderSpec]
-    names: set[str] = set()
-    while pending:
-        cls = pending.pop()
-        pending += cls.__subclasses__()
-        names |= set(inspect.signature(cls).parameters) - {"args", "kwargs"}
-    return names
 
 
 class ZooCLI(LightningCLI):
@@ -99,10 +40,18 @@ class ZooCLI(LightningCLI):
         data_class: Base class of the data modules.
         argv: Command line with short names already replaced.
         label: ``<data>/<model>``, where the run's folder goes below ``runs/``.
+        typed: The model's options that the user gave, without ``--model.``.
     """
 
-    def __init__(self, data_class: type[LightningDataModule], argv: Sequence[str], label: str) -> None:
+    def __init__(
+        self,
+        data_class: type[LightningDataModule],
+        argv: Sequence[str],
+        label: str,
+        typed: Sequence[str] = (),
+    ) -> None:
         self.label = label
+        self.typed = typed
         super().__init__(
             Recommender,
             data_class,
@@ -161,9 +110,6 @@ class ZooCLI(LightningCLI):
         config = self.config[str(self.subcommand)]
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.run_dir = self._choose_run_dir(config)
-        if self.subcommand != "fit" and config.get("ckpt_path") in ("best", "last"):
-            config.ckpt_path = str(find_checkpoint(self.run_dir, config.ckpt_path))
         if not is_child_rank():
             os.environ[RUN_DIR] = str(self.run_dir)
         config.run_dir = str(self.run_dir)
@@ -172,27 +118,49 @@ class ZooCLI(LightningCLI):
         )
 
     def _parse_ckpt_path(self) -> None:
-        """Takes class and arguments from a checkpoint file; it must be of the model the user named."""
-        section = self.config[str(self.config.subcommand)]
-        named = section.model.class_path
-        super()._parse_ckpt_path()
-        stored = self.config[str(self.config.subcommand)].model.class_path
-        if stored != named:
-            raise CheckpointMismatchError(
-                f"--ckpt_path {section.ckpt_path} holds a {stored}, but the command line names a {named}. "
-                "Leave --model out to take the checkpoint's, or give a checkpoint of that model."
-            )
+        """Finds the run's folder and the checkpoint, and takes the model's class and arguments from it.
 
-    def _choose_run_dir(self, config: Namespace) -> Path:
+        A run that goes on is the same run: what was typed may repeat what the checkpoint says, not change it.
+        """
+        command = str(self.config.subcommand)
+        config = self.config[command]
+        self.run_dir = self._choose_run_dir(command, config)
+        if config.ckpt_path in ("best", "last"):
+            config.ckpt_path = str(find_checkpoint(self.run_dir, config.ckpt_path))
+        if config.ckpt_path is None:
+            return
+        read_checkpoint(config.ckpt_path)
+        typed = config.model
+        super()._parse_ckpt_path()
+        stored = self.config[command].model
+        if stored.class_path != typed.class_path:
+            raise CheckpointMismatchError(
+                f"--ckpt_path {config.ckpt_path} holds a {stored.class_path}, but the command line names a "
+                f"{typed.class_path}. Leave --model out, or give a checkpoint of that model."
+            )
+        for name in sorted({option.partition(".")[0] for option in self.typed}):
+            if name in RUNTIME_OPTIONS:
+                stored.init_args[name] = typed.init_args[name]
+            elif typed.init_args.get(name) != stored.init_args.get(name):
+                raise CheckpointMismatchError(
+                    f"--model.{name} differs from the checkpoint's: {stored.init_args.get(name)}. Leave it "
+                    "out, or start a new run without --ckpt_path."
+                )
+        saved = self.run_dir / "config.yaml"
+        if command == "fit" and saved.is_file():
+            seed = yaml.safe_load(saved.read_text(encoding="utf-8")).get("seed_everything")
+            if seed != config.seed_everything:
+                raise CheckpointMismatchError(
+                    f"The run in {self.run_dir} was started with --seed_everything {seed}, this command says "
+                    f"{config.seed_everything}. Add --seed_everything {seed}."
+                )
+
+    def _choose_run_dir(self, command: str, config: Namespace) -> Path:
         ckpt_path = config.get("ckpt_path")
+        fresh = command == "fit" and ckpt_path is None
         if config.run_dir is not None:
             base = Path(config.run_dir)
-            if (
-                self.subcommand == "fit"
-                and ckpt_path is None
-                and has_checkpoints(base)
-                and not is_child_rank()
-            ):
+            if fresh and has_checkpoints(base) and not is_child_rank():
                 raise FileExistsError(
                     f"{base} already holds a run. Go on with it by --ckpt_path last, name another --run_dir, "
                     "or remove the folder."
@@ -213,7 +181,7 @@ class ZooCLI(LightningCLI):
                     "--ckpt_path, or name its folder by --run_dir."
                 )
             return used[-1]
-        if self.subcommand == "fit" and used:
+        if fresh and used:
             return base.with_name(f"{base.name}-{version(used[-1]) + 1}")
         return base
 
@@ -229,11 +197,8 @@ class ZooCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Takes the towers' architecture from a checkpoint to come: nothing is loaded to be overwritten."""
         path = self._get(self.config_init, "ckpt_path")
-        if path == "last":
-            path = self.run_dir / "checkpoints" / "last.ckpt"
-        if path is not None and Path(str(path)).is_file():
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            self.model.use_towers(read_stamp(checkpoint, type(self.model)).towers)
+        if path is not None:
+            self.model.use_towers(read_stamp(read_checkpoint(path), type(self.model)).towers)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401
         """Logs to TensorBoard in the run's folder unless the user configured a logger."""
@@ -292,11 +257,13 @@ def version(folder: Path) -> int:
     return int(match.group(1)) if match else 1
 
 
-def run(data_class: type[LightningDataModule], argv: Sequence[str], label: str) -> None:
+def run(
+    data_class: type[LightningDataModule], argv: Sequence[str], label: str, typed: Sequence[str] = ()
+) -> None:
     """Parses and runs one command; a failure the user can act on ends in its message, not in a traceback."""
     quiet_the_libraries()
     try:
-        ZooCLI(data_class, argv, label)
+        ZooCLI(data_class, argv, label, typed)
     except (CheckpointMismatchError, FloatingPointError, OSError, ValueError) as error:
         sys.exit(f"mmzoo: {heart(error)}\n(The traceback is in {keep_traceback(error)}.)")
     finally:

@@ -4,7 +4,7 @@ A paper on top of this is mostly its ``fuse`` method and its YAML.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -38,8 +38,8 @@ class SequentialRecommender(Recommender):
         dropout: Dropout rate of the sequence backbone and of the heads.
         text: Encoder of titles; null leaves the modality out.
         image: Encoder of pictures.
-        audio: Encoder of sounds.
-        video: Encoder of clips.
+        audio: Encoder of sounds; no tower for them yet, so anything but null is refused.
+        video: Encoder of clips; likewise.
         item_id: Learn a vector for every item id.
         loss: Training loss.
         **kwargs: Arguments of the base, see ``zoo.base.Recommender``.
@@ -71,7 +71,7 @@ class SequentialRecommender(Recommender):
         self.specs = {m: spec for m, value in given.items() if (spec := EncoderSpec.of(value)) is not None}
         self.item_id = item_id
         self.loss = loss
-        self.catalogue_bound = item_id  # type: ignore[misc]  # an instance knows better than its class
+        self.catalogue_bound = item_id or type(self).catalogue_bound  # type: ignore[misc]  # known by instance
         if not self.specs and not item_id:
             raise ValueError(
                 "The model has nothing to tell items apart: give at least one of text, image, audio, video "
@@ -145,8 +145,10 @@ class SequentialRecommender(Recommender):
     def _encode(self, modality: str, ids_N: Tensor, content: dict[str, Content]) -> Encoded:
         """One modality of real items; an item without it gets the learned stand-in."""
         if modality in self.features:
-            pooled_ND = self.features[modality][ids_N]
-            encoded = Encoded(pooled_ND, present_N=self.features[f"{modality}.present"][ids_N])
+            pooled_ID, present_I = (
+                self.features[name].to(ids_N.device) for name in (modality, f"{modality}.present")
+            )
+            encoded = Encoded(pooled_ID[ids_N], present_N=present_I[ids_N])
         else:
             part = {field: value[1:] for field, value in content[modality].items()}
             encoded = self.encoder(modality)(part)._replace(present_N=part["present"])
@@ -209,10 +211,15 @@ class SequentialRecommender(Recommender):
         self.train(was_training)
 
     def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
-        """Binds a catalogue; vectors cached for another one are dropped."""
-        if self.spec is None or self.spec.fingerprint != spec.fingerprint:
+        """Binds a catalogue; vectors cached from other content are dropped."""
+        if self.items is not items:
             self.features = {}
         super().attach(spec, items)
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Drops vectors cached from other weights."""
+        self.features = {}
+        super().on_load_checkpoint(checkpoint)
 
     def on_fit_start(self) -> None:
         """Fills the cache of two-stage modalities."""

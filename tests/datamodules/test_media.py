@@ -80,3 +80,15 @@ def test_damage_anywhere_never_raises_anything_else(kind: str, tmp_path: Path) -
         path.write_bytes(broken[: rng.integers(1, len(whole))].tobytes())
         with suppress(BadImageError):
             assert open_image(path).mode == "RGB"
+
+
+def test_sixteen_bit_grey_is_scaled(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(1, 256)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    found = np.asarray(open_image(tmp_path / "ramp.png"))
+    assert (found[0, :, 0] == np.arange(256)).all()
+
+
+def test_transparency_lies_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (np.asarray(open_image(tmp_path / "clear.png")) == 255).all()

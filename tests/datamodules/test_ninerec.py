@@ -254,10 +254,12 @@ def test_ids_cannot_leave_the_folder(tmp_path: Path) -> None:
     """An id is looked up in the folder's listing and never joined to its path."""
     make_ninerec(tmp_path)
     secret = tmp_path / "secret.jpg"
-    secret.write_bytes(next((tmp_path / "QB" / "QB_cover").iterdir()).read_bytes())
+    cover = next((tmp_path / "QB" / "QB_cover").iterdir())
+    secret.write_bytes(cover.read_bytes())
     data = NineRec(str(tmp_path))
-    raw = data.raw_content("image", pl.DataFrame({"item": ["../../secret", str(secret.with_suffix(""))]}))
-    assert raw.values == [None, None, None]
+    ids = ["../../secret", str(secret.with_suffix("")), cover.stem]
+    raw = data.raw_content("image", pl.DataFrame({"item": ids}))
+    assert raw.values == [None, None, None, cover.name]
 
 
 def test_languages_differ_in_text_only(tmp_path: Path) -> None:
@@ -282,3 +284,13 @@ def test_many_users_with_numbers_keep_the_order_of_the_file(tmp_path: Path) -> N
     lines = (tmp_path / "Bili_Dance" / "Bili_Dance_pair.csv").read_text().splitlines()
     order = list(dict.fromkeys(line.split(",")[1] for line in lines))
     assert data.user_names[1:] == [user for user in order if user in tree.histories]
+
+
+def test_covers_one_folder_too_deep_are_an_error(tmp_path: Path) -> None:
+    make_ninerec(tmp_path)
+    covers = tmp_path / "QB" / "QB_cover"
+    covers.rename(tmp_path / "QB" / "inner")
+    covers.mkdir()
+    (tmp_path / "QB" / "inner").rename(covers / "QB_cover")
+    with pytest.raises(DataNotFoundError, match="one folder deeper"):
+        ready(tmp_path)

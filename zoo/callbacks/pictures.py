@@ -21,7 +21,7 @@ class _Shows(Protocol):
 
 
 class _Recommends(Protocol):
-    def recommend_rows(self, history_BL: Tensor, hidden_BH: Tensor, k: int) -> Tensor: ...
+    def recommend_rows(self, batch: EvalBatch, k: int) -> Tensor: ...
 
 
 class StripRow(NamedTuple):
@@ -144,11 +144,11 @@ class RecommendationStrip(Callback):
         return None
 
     def _rows(self, model: _Recommends, batch: EvalBatch) -> list[StripRow]:
-        history_BL = batch.history_BL[: self.users]
-        ids_BK = model.recommend_rows(history_BL, batch.hidden_BH[: self.users], self.k)
+        shown = EvalBatch(*(field[: self.users] for field in batch))
+        ids_BK = model.recommend_rows(shown, self.k)
         return [
             StripRow([item for item in history if item], target, recommended)
             for history, target, recommended in zip(
-                history_BL.tolist(), batch.target_B[: self.users].tolist(), ids_BK.tolist(), strict=True
+                shown.history_BL.tolist(), shown.target_B.tolist(), ids_BK.tolist(), strict=True
             )
         ]

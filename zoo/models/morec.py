@@ -129,7 +129,7 @@ class MoRecDSSM(MoRec):
     Args:
         mlp_layers: Layers after the user embedding, and after the item embedding of IDRec; the paper's best
             is 0.
-        **kwargs: Arguments of ``MoRec``; the backbone's ones have no effect.
+        **kwargs: Arguments of ``MoRec``; the backbone's ones and ``loss`` have no effect.
     """
 
     catalogue_bound: ClassVar[bool] = True

@@ -51,8 +51,8 @@ class Recommending(ToyModel):
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:  # type: ignore[override]
         self.seen = 1
 
-    def recommend_rows(self, history_BL: Tensor, hidden_BH: Tensor, k: int) -> Tensor:
-        assert history_BL.shape == (2, 3)
+    def recommend_rows(self, batch: EvalBatch, k: int) -> Tensor:
+        assert batch.history_BL.shape == (2, 3)
         return torch.tensor([[7, 20, 0], [1, 2, 3]])[:, :k]
 
 
