@@ -52,6 +52,7 @@ class ZooCLI(LightningCLI):
     ) -> None:
         self.label = label
         self.typed = typed
+        self.checkpoint: dict[str, Any] | None = None
         super().__init__(
             Recommender,
             data_class,
@@ -129,7 +130,7 @@ class ZooCLI(LightningCLI):
             config.ckpt_path = str(find_checkpoint(self.run_dir, config.ckpt_path))
         if config.ckpt_path is None:
             return
-        read_checkpoint(config.ckpt_path)
+        self.checkpoint = read_checkpoint(config.ckpt_path)
         typed = config.model
         super()._parse_ckpt_path()
         stored = self.config[command].model
@@ -196,9 +197,9 @@ class ZooCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Takes the towers' architecture from a checkpoint to come: nothing is loaded to be overwritten."""
-        path = self._get(self.config_init, "ckpt_path")
-        if path is not None:
-            self.model.use_towers(read_stamp(read_checkpoint(path), type(self.model)).towers)
+        if self.checkpoint is not None:
+            self.model.use_towers(read_stamp(self.checkpoint, type(self.model)).towers)
+            self.checkpoint = None  # the trainer reads it again, into the model
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401
         """Logs to TensorBoard in the run's folder unless the user configured a logger."""
