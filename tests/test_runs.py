@@ -34,10 +34,12 @@ def test_two_processes_give_the_metrics_of_one(odd: Path) -> None:
     (checkpoint,) = (odd / "run" / "checkpoints").glob("best*.ckpt")
     line = ("test", "--ckpt_path", str(checkpoint), "--data", "nineRec", "--data.root", "tree", *QUIET)
     succeeded(*line, cwd=odd)
-    one = metrics(odd)
+    one, ranks = metrics(odd), pl.read_parquet(odd / "run" / "ranks.parquet")
     assert one["all"][1] == 61  # type: ignore[index]
+    assert ranks["user"].n_unique() == 61
     succeeded(*line, "--trainer.devices", "2", "--trainer.strategy", "ddp", cwd=odd)
     assert metrics(odd) == one
+    assert pl.read_parquet(odd / "run" / "ranks.parquet").equals(ranks)
 
 
 def test_predictions_name_users_and_items(odd: Path) -> None:

@@ -228,7 +228,7 @@ class Recommender(LightningModule, ABC):
         self.ranks["all"].update(rank_B)
         self.ranks["repeat"].update(repeat_B)
 
-    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> dict[str, Tensor]:
         """Ranks as in validation, and apart the users whose target is cold or new (MoRec, appendix A.1)."""
         if self.items is None:
             raise RuntimeError("No catalogue is bound: call attach(spec, items) or use a trainer.")
@@ -246,6 +246,7 @@ class Recommender(LightningModule, ABC):
                 user_BD[new_B], table_ID, batch.target_B[new_B], batch.hidden_BH[new_B], count_I > 0
             )
             self.ranks["new"].update(among_trained_B)
+        return {"rank_B": rank_B, "rank_repeat_B": repeat_B}
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics and lets the catalogue's vectors go."""

@@ -2,9 +2,10 @@
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -61,8 +62,32 @@ class ResultTable(Callback):
     TensorBoard also gets the hyper-parameters beside the metrics of the first slice, all users.
 
     The file stands in the run's log folder, or in the trainer's root folder where nothing is logged. It
-    names the checkpoint and the epoch that was tested.
+    names the checkpoint and the epoch that was tested, and what they cost: parameters, and the seconds of
+    training with its validations, over all interruptions, up to the last checkpoint of each.
     """
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def _passed(self) -> float:
+        return self._seconds + (0.0 if self._since is None else time.monotonic() - self._since)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._since = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._seconds, self._since = self._passed(), None
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds so far, for a run that goes on."""
+        return {"seconds": self._passed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the seconds of the interrupted run."""
+        self._seconds = float(state_dict["seconds"])
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Everything is counted by now.
@@ -81,7 +106,13 @@ class ResultTable(Callback):
         text = format_table(rows)
         print(f"\n{text}\n")
         tested = trainer.ckpt_path
-        write_results(folder / "results.json", rows, None if tested is None else Path(tested))
+        parameters = list(pl_module.parameters())
+        cost = {
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+            "train_seconds": round(self._seconds, 3) or None,
+        }
+        write_results(folder / "results.json", rows, None if tested is None else Path(tested), cost)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 block = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown: keep the columns
@@ -90,13 +121,19 @@ class ResultTable(Callback):
                 logger.log_hyperparams(dict(pl_module.hparams), found)
 
 
-def write_results(path: Path, rows: Sequence[ResultRow], checkpoint: Path | None) -> None:
+def write_results(
+    path: Path,
+    rows: Sequence[ResultRow],
+    checkpoint: Path | None,
+    cost: dict[str, float | None] | None = None,
+) -> None:
     """Writes slices, metrics and intervals as JSON, all or nothing.
 
     Args:
         path: The file.
         rows: What was found.
         checkpoint: What was tested; none if the weights came from memory.
+        cost: Parameters and seconds; seconds are none where this process did not train.
     """
     epoch = None
     if checkpoint is not None and checkpoint.is_file():
@@ -104,6 +141,7 @@ def write_results(path: Path, rows: Sequence[ResultRow], checkpoint: Path | None
     content = {
         "checkpoint": None if checkpoint is None else checkpoint.name,
         "epoch": epoch,
+        "cost": cost or {},
         "rows": [row._asdict() for row in rows],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

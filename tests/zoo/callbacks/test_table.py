@@ -49,6 +49,8 @@ def test_printed_logged_and_written(tmp_path: Path, capsys: pytest.CaptureFixtur
     stored = json.loads((tmp_path / "log" / "results.json").read_text())
     assert stored["rows"][0]["intervals"]["hr@5"] == [0.4, 0.6]
     assert stored["checkpoint"] is None
+    assert stored["cost"]["train_seconds"] is None
+    assert stored["cost"]["parameters"] == stored["cost"]["trainable"] > 0
     logger.finalize("success")
     events = EventAccumulator(str(tmp_path / "log"))
     events.Reload()
@@ -69,3 +71,17 @@ def test_names_checkpoint_and_epoch(tmp_path: Path) -> None:
     write_results(tmp_path / "deep" / "results.json", ROWS, tmp_path / "best.ckpt")
     stored = json.loads((tmp_path / "deep" / "results.json").read_text())
     assert (stored["checkpoint"], stored["epoch"]) == ("best.ckpt", 4)
+
+
+def test_seconds_go_on_in_a_resumed_run(tmp_path: Path) -> None:
+    table, model = ResultTable(), ToyModel()
+    run = trainer(tmp_path)
+    table.on_train_start(run, model)
+    stored = table.state_dict()
+    table.on_train_end(run, model)
+    assert table.state_dict()["seconds"] >= stored["seconds"] > 0
+    resumed = ResultTable()
+    resumed.load_state_dict({"seconds": 100.0})
+    assert resumed.state_dict() == {"seconds": 100.0}
+    resumed.on_train_start(run, model)
+    assert 100 < resumed.state_dict()["seconds"] < 110
