@@ -259,6 +259,11 @@ class ItemStore:
             for modality in modalities
         }
 
+    def feature_folder(self, modality: str, key: str) -> str:
+        """Beside the content that the features are made from; named by that content and the key."""
+        folder = self.folders[modality]
+        return str(folder.with_name(f"features-{modality}-{digest([LAYOUT, folder.name, key])}"))
+
     def bad_items(self) -> Iterator[BadItem]:
         """Everything that was wrong, modality by modality."""
         for folder in self.folders.values():

@@ -25,6 +25,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+Negatives = Literal["none", "positions", "slots"]
+"""Sampled items of a training history: none, one for each position, or one for each of its slots."""
+
 Content = dict[str, Tensor]
 """One modality of N items: named tensors whose first dimension is N.
 
@@ -58,13 +61,16 @@ class SequenceBatch(NamedTuple):
     items_BS: Tensor
     """Catalogue ids, left-padded with 0."""
     negatives_BL: Tensor | None
-    """One sampled negative per position (0 where padded), for BCE and BPR."""
+    """One sampled negative per position (0 where padded), for BCE and its kin.
+
+    (B, S) when the model asked for negatives of ``slots``: column s is then the negative of slot s.
+    """
     unique_N: Tensor
     """Sorted distinct ids of the two above; always starts with 0, the padding item."""
     slots_BS: Tensor
     """``unique_N[slots_BS] == items_BS``."""
     negative_slots_BL: Tensor | None
-    """``unique_N[negative_slots_BL] == negatives_BL``."""
+    """``unique_N[negative_slots_BL] == negatives_BL``; (B, S) when that is."""
     content: dict[str, Content]
     """Modality -> content of the N items; row 0 belongs to padding and is never encoded."""
     log_pop_BS: Tensor
@@ -129,7 +135,8 @@ class ModelNeeds(NamedTuple):
     transforms: Mapping[str, ContentTransform]
     """Modality -> transform."""
     batch: Literal["sequence", "pair"] = "sequence"
-    negatives: bool = False
+    negatives: Negatives = "none"
+    """Which negatives a sequence batch carries; a pair always has one."""
     cached: frozenset[str] = frozenset()
     """Modalities encoded once for the whole catalogue: prepared, but not sent with the batches."""
 
@@ -143,4 +150,13 @@ class ItemSource(Protocol):
 
     def content(self, ids_N: npt.NDArray[np.int64], modalities: Sequence[str]) -> dict[str, Content]:
         """Content of the given catalogue rows, as host tensors."""
+        ...
+
+    def feature_folder(self, modality: str, key: str) -> str | None:
+        """Where features made from a modality's content may be kept; None for a catalogue without a disk.
+
+        Args:
+            modality: Whose prepared content they are made from.
+            key: Of what makes them; together with the content it names the folder.
+        """
         ...

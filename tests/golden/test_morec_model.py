@@ -23,6 +23,9 @@ class Ids:
     n_items = golden.N_ITEMS
     counts_I = np.bincount(TRAIN_BS.ravel(), minlength=golden.N_ITEMS) * (np.arange(golden.N_ITEMS) > 0)
 
+    def feature_folder(self, modality: str, key: str) -> None:
+        """No features."""
+
     def content(self, ids_N: object, modalities: object) -> dict[str, Content]:
         """None."""
         return {}

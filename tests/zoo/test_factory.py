@@ -5,6 +5,7 @@ import torch
 
 import zoo
 from tests.miniature import TEXT
+from zoo.encoders.base import Encoded
 from zoo.factory import instantiate
 from zoo.models.morec import MoRec
 from zoo.types import CatalogSpec, Content
@@ -15,6 +16,9 @@ class Catalogue:
 
     n_items = 5
     counts_I = torch.arange(5).numpy()
+
+    def feature_folder(self, modality: str, key: str) -> None:
+        """No disk."""
 
     def content(self, ids_N: Any, modalities: Any) -> dict[str, Content]:  # noqa: ANN401
         """Tokens that follow the ids."""
@@ -76,7 +80,7 @@ def test_a_missing_title_becomes_the_learned_stand_in() -> None:
 
 
 def test_cat_puts_the_id_before_the_modality() -> None:
-    model = MoRec(width=8, text=TEXT, item_id=True, fusion="concat")
+    model = MoRec(width=8, text=TEXT, item_id=True, fusion="cat")
     model.attach(CatalogSpec(5, 3, {}, {}, max_len=4), Catalogue())
     model.eval()
     ids = torch.arange(5)
@@ -84,7 +88,7 @@ def test_cat_puts_the_id_before_the_modality() -> None:
         id_ND = model.encoders["item_id"](ids[1:])
         content = {k: v[1:] for k, v in Catalogue().content(ids.numpy(), ("text",))["text"].items()}
         text_ND = model.heads["text"](model.encoder("text")(content).pooled_ND)
-        expected = model.fusion([id_ND, text_ND])
+        expected = model.fusion([Encoded(id_ND), Encoded(text_ND)])
         found = model.encode_items(ids, Catalogue().content(ids.numpy(), ("text",)))
     assert torch.allclose(found[1:], expected)
     linear = next(m for m in model.fusion.modules() if isinstance(m, torch.nn.Linear))

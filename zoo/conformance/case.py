@@ -153,6 +153,9 @@ class Relabelled:
         """Content of the items that had other ids before."""
         return self.items.content(self.old_I[ids_N], modalities)
 
+    def feature_folder(self, modality: str, key: str) -> None:
+        """Features of other ids are not kept."""
+
 
 class OpRecorder(TorchDispatchMode):
     """Names of the operations that ran, and of those that gave float64."""

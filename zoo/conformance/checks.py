@@ -71,9 +71,9 @@ def check_causal(case: Case) -> None:
     if not isinstance(model, SequentialRecommender) or not isinstance(batch, SequenceBatch):
         return
     real_BL = batch.items_BS[:, 1:] != 0
-    item_BLD = torch.randn(*real_BL.shape, model.width)
+    item_BLD = torch.randn(*real_BL.shape, model.item_width)
     later, padded = item_BLD.clone(), item_BLD.clone()
-    later[:, -1] = torch.randn(len(item_BLD), model.width)
+    later[:, -1] = torch.randn(len(item_BLD), model.item_width)
     padded[~real_BL] = 100.0
     with torch.no_grad():
         before, after = model.sequence(item_BLD, real_BL), model.sequence(later, real_BL)

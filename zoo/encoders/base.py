@@ -16,31 +16,37 @@ class EncoderSpec:
     Args:
         name: A hub name or a local folder of a transformers model, ``timm/<model>``, ``open_clip/<model>``,
             or with ``config`` the architecture to build from it (a transformers model type such as ``bert``).
-        tune: Blocks trained, counted from the top: a number, ``all`` or ``none``.
+        tune: Blocks trained, counted from the top: a number, ``all`` or ``none``. ``legacy_bottom`` trains
+            the first 165 tensors instead, as MMSR's released code does by an inequality turned round.
         config: Architecture of a tower built from its configuration with random weights; nothing is
             downloaded. Without it the pre-trained weights are loaded.
         weights: A local file of weights (safetensors, or a state dict read without unpickling objects).
         tokenizer: Tokenizer's hub name or folder when it is not ``name``; ``words`` hashes whole words and
             needs no file.
-        pool: How tokens become one vector: ``default`` is the tower's own way, ``cls``, ``mean``.
+        pool: How tokens become one vector: ``default`` is the tower's own way, ``cls``, ``mean`` (of an
+            image: its patches), ``mean_all`` (class token included).
         max_tokens: Text tokens kept, special ones included.
         image_size: Side of the prepared square image in pixels; by default the tower's own.
         cached: Encode the catalogue once with the frozen tower and train on the stored vectors (two-stage).
         states: Layer states returned: ``none``, ``all``, or a list of indices; 0 is the embedding output.
         checkpointing: Recompute activations in the backward pass: less memory, more time.
+        lr: Learning rate of this tower; by default the model's ``encoder_lr``.
+        weight_decay: Weight decay of this tower; by default the model's ``encoder_weight_decay``.
     """
 
     name: str
-    tune: int | Literal["none", "all"] = "all"
+    tune: int | Literal["none", "all", "legacy_bottom"] = "all"
     config: dict[str, Any] | None = None
     weights: str | None = None
     tokenizer: str | None = None
-    pool: Literal["default", "cls", "mean"] = "default"
+    pool: Literal["default", "cls", "mean", "mean_all"] = "default"
     max_tokens: int = 30
     image_size: int | None = None
     cached: bool = False
     states: list[int] | Literal["none", "all"] = field(default="none")
     checkpointing: bool = False
+    lr: float | None = None
+    weight_decay: float | None = None
 
     @classmethod
     def of(cls, value: "EncoderSpec | dict[str, Any] | None") -> Self | None:
@@ -65,6 +71,8 @@ class Encoder(nn.Module, ABC):
 
     width: int
     """Width of the pooled vector."""
+    token_width: int = 0
+    """Width of the tokens; 0 where the tower gives only a pooled vector."""
     depth: int
     """Blocks: layer states are 0..depth."""
 

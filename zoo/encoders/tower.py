@@ -32,9 +32,11 @@ class Tower(Encoder):
 
     @torch.no_grad()
     def measure(self) -> int:
-        """Width of the pooled vector, read from one forward pass in evaluation mode."""
+        """Width of the pooled vector, read from one forward pass in evaluation mode; notes that of tokens."""
         with evaluating(self):
-            return int(self(self.blank()).pooled_ND.shape[-1])
+            encoded = self(self.blank())
+        self.token_width = 0 if encoded.tokens_NTD is None else int(encoded.tokens_NTD.shape[-1])
+        return int(encoded.pooled_ND.shape[-1])
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode; a frozen tower stays in evaluation, and so does a frozen batch norm.

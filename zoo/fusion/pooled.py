@@ -9,21 +9,31 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from zoo.encoders.base import Encoded
 from zoo.fusion.base import Fusion
 
 
-class Sum(Fusion):
-    """ADD: the parts are added. Takes any number of them and has no parameters."""
+class Add(Fusion):
+    """ADD: the parts are added. Takes any number of them and has no parameters.
 
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        """Adds M tensors (N, D)."""
-        total_ND = parts[0]
-        for part_ND in parts[1:]:
-            total_ND = total_ND + part_ND
+    Args:
+        n_parts: Number of parts M.
+        width: Width D; the arguments are those of every fusion.
+        dropout: Has no effect: nothing is drawn.
+    """
+
+    def __init__(self, n_parts: int = 2, width: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+
+    def forward(self, parts: list[Encoded]) -> Tensor:
+        """Adds the pooled vectors of M parts, (N, D)."""
+        total_ND = parts[0].pooled_ND
+        for part in parts[1:]:
+            total_ND = total_ND + part.pooled_ND
         return total_ND
 
 
-class Concat(Fusion):
+class Cat(Fusion):
     """CAT: the parts side by side, then blocks of dropout, linear layer and GELU.
 
     Args:
@@ -44,13 +54,13 @@ class Concat(Fusion):
             layers += [nn.Dropout(dropout), linear, nn.GELU()]
         self.blocks = nn.Sequential(*layers)
 
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        """Fuses M tensors (N, D).
+    def forward(self, parts: list[Encoded]) -> Tensor:
+        """Fuses the pooled vectors of M parts to (N, D).
 
         Raises:
             ValueError: There are more or fewer parts than the layer was made for.
         """
         if len(parts) != self.n_parts:
-            msg = f"Concat was made for n_parts={self.n_parts} but got {len(parts)}."
+            msg = f"Cat was made for n_parts={self.n_parts} but got {len(parts)}."
             raise ValueError(msg)
-        return cast(Tensor, self.blocks(torch.cat(parts, dim=-1)))
+        return cast(Tensor, self.blocks(torch.cat([part.pooled_ND for part in parts], dim=-1)))

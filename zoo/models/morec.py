@@ -6,13 +6,14 @@ The item-id table of a recommender is swapped for a text or image encoder traine
 Section, table and quirk numbers below are those of the paper and of its code.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.encoders.base import Encoded
-from zoo.fusion.pooled import Concat, Sum
+from zoo.encoders.tower import mean_tokens
+from zoo.fusion.create import create_fusion, fusion_needs_tokens
 from zoo.losses.sampled import bce_pairs
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec, EvalBatch, ModelNeeds, PairBatch
@@ -60,8 +61,8 @@ class MoRec(SequentialRecommender):
     """MoRec and IDRec on SASRec, end to end or two-stage, one modality or several, with or without ids.
 
     Args:
-        fusion: How several item vectors become one: ``sum`` (ADD), ``concat`` (CAT) or ``concat_3`` (CAT with
-            three blocks).
+        fusion: How several item vectors become one: ``add`` (ADD), ``cat`` (CAT), ``cat_3`` (CAT with three
+            blocks), or another name of ``zoo.fusion.create.FUSIONS``.
         head_layers: Layers after the projection of an encoder's output (``dnn_layer``; 8 for TS-DNN).
         fused_layers: Layers after the fusion (``dnn_layers`` of ID+TS).
         normalize: Scale each modality's vector to unit length before the fusion; not in the paper.
@@ -70,7 +71,7 @@ class MoRec(SequentialRecommender):
 
     def __init__(
         self,
-        fusion: Literal["sum", "concat", "concat_3"] = "sum",
+        fusion: str = "add",
         head_layers: int = 0,
         fused_layers: int = 0,
         normalize: bool = False,
@@ -88,7 +89,7 @@ class MoRec(SequentialRecommender):
         self.heads = nn.ModuleDict(
             {
                 m: Head(
-                    self.encoder(m).width,
+                    self.encoder(m).token_width if self.uses_tokens else self.encoder(m).width,
                     self.width,
                     self.head_layers,
                     self.dropout,
@@ -98,26 +99,33 @@ class MoRec(SequentialRecommender):
                 for m in self.specs
             }
         )
-        inputs = len(self.specs) + self.item_id
-        match self.fusion_name:
-            case "sum":
-                self.fusion: nn.Module = Sum()
-            case "concat":
-                self.fusion = Concat(inputs, self.width, self.dropout)
-            case "concat_3":
-                self.fusion = Concat(inputs, self.width, self.dropout, blocks=3)
+        if self.n_parts > 1:
+            self.fusion = create_fusion(self.fusion_name, self.n_parts, self.width, self.dropout)
         self.after = nn.ModuleList(
             nn.Sequential(nn.Dropout(self.dropout), nn.Linear(self.width, self.width), nn.GELU())
             for _ in range(self.fused_layers)
         )
 
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether the fusion reads tokens; a single modality never does."""
+        return self.n_parts > 1 and fusion_needs_tokens(self.fusion_name)
+
+    def head(self, modality: str, part: Encoded) -> Encoded:
+        """One modality at the width of the model."""
+        head = self.heads[modality]
+        if not self.uses_tokens:
+            return Encoded(head(part.pooled_ND))
+        tokens_NTD = head(part.tokens_NTD)
+        return Encoded(mean_tokens(tokens_NTD, part.mask_NT), tokens_NTD, part.mask_NT)
+
     def fuse(self, parts: dict[str, Encoded]) -> Tensor:
         """ADD or CAT of the id vector, which comes first, and the modality vectors (id_plus_mo-end2end)."""
-        vectors = [self.heads[m](parts[m].pooled_ND) for m in self.specs]
+        heads = [self.head(m, parts[m]) for m in self.specs]
         if self.item_id:
             id_ND = parts["item_id"].pooled_ND
-            vectors.insert(0, F.normalize(id_ND, dim=-1) if self.normalize else id_ND)
-        item_ND: Tensor = vectors[0] if len(vectors) == 1 else self.fusion(vectors)
+            heads.insert(0, Encoded(F.normalize(id_ND, dim=-1) if self.normalize else id_ND))
+        item_ND = heads[0].pooled_ND if len(heads) == 1 else self.fusion(heads)
         for layer in self.after:
             item_ND = layer(item_ND)
         return item_ND
@@ -140,7 +148,7 @@ class MoRecDSSM(MoRec):
 
     def needs(self) -> ModelNeeds:
         """Pairs with one negative each."""
-        return super().needs()._replace(batch="pair", negatives=True)
+        return super().needs()._replace(batch="pair")
 
     def _mlp(self) -> nn.Sequential:
         return nn.Sequential(

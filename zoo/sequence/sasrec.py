@@ -6,13 +6,14 @@ https://arxiv.org/abs/2303.13835, official code https://github.com/westlake-repl
 the residual sums, projections without bias, an inner feed-forward width of 4 D, no norm at the end.
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.sequence.base import causal_mask
+from zoo.sequence.base import causal_mask, too_long
 
 NORM_EPS = 1e-6
 
@@ -24,18 +25,33 @@ class SASRecBlock(nn.Module):
         width: Width D of the states.
         n_heads: Attention heads; they share the width.
         dropout: Rate on attention weights and on the outputs of both layers.
+        bias: Whether the projections of the attention have biases.
+        inner: Width of the feed-forward layer in multiples of D.
+        activation: Of the feed-forward layer.
+        eps: Of the layer norms.
     """
 
-    def __init__(self, width: int, n_heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        n_heads: int,
+        dropout: float,
+        *,
+        bias: bool = False,
+        inner: int = 4,
+        activation: Callable[[Tensor], Tensor] = F.relu,
+        eps: float = NORM_EPS,
+    ) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.attention_dropout = dropout
-        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
-        self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.feed_in = nn.Linear(width, 4 * width)
-        self.feed_out = nn.Linear(4 * width, width)
-        self.feed_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.activation = activation
+        self.query_key_value = nn.Linear(width, 3 * width, bias=bias)
+        self.output = nn.Linear(width, width, bias=bias)
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.feed_in = nn.Linear(width, inner * width)
+        self.feed_out = nn.Linear(inner * width, width)
+        self.feed_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
         self.reset_parameters()
 
@@ -45,9 +61,11 @@ class SASRecBlock(nn.Module):
         for matrix_DD in self.query_key_value.weight.chunk(3):
             nn.init.xavier_normal_(matrix_DD)
         nn.init.xavier_normal_(self.output.weight)
-        for layer in (self.feed_in, self.feed_out):
-            nn.init.xavier_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.xavier_normal_(self.feed_in.weight)
+        nn.init.xavier_normal_(self.feed_out.weight)
+        for layer in (self.query_key_value, self.output, self.feed_in, self.feed_out):
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, hidden_BLD: Tensor, allowed_B1LL: Tensor) -> Tensor:
         """One layer of the Transformer.
@@ -61,7 +79,7 @@ class SASRecBlock(nn.Module):
         """
         attended_BLD = self.attend(hidden_BLD, allowed_B1LL)
         hidden_BLD = self.attention_norm(hidden_BLD + self.dropout(attended_BLD))
-        fed_BLD = self.feed_out(F.relu(self.feed_in(hidden_BLD)))
+        fed_BLD = self.feed_out(self.activation(self.feed_in(hidden_BLD)))
         return cast(Tensor, self.feed_norm(hidden_BLD + self.dropout(fed_BLD)))
 
     def attend(self, hidden_BLD: Tensor, allowed_B1LL: Tensor) -> Tensor:
@@ -94,6 +112,8 @@ class SASRec(nn.Module):
     6311936
     """
 
+    masked: ClassVar[bool] = False
+
     def __init__(
         self, width: int, max_len: int, n_layers: int = 2, n_heads: int = 2, dropout: float = 0.1
     ) -> None:
@@ -123,11 +143,7 @@ class SASRec(nn.Module):
         """
         length = item_BLD.shape[1]
         if length > self.max_len:
-            msg = (
-                f"SASRec has {self.max_len} positions but got histories of length {length}; "
-                "give model and data the same max_len."
-            )
-            raise ValueError(msg)
+            raise too_long("SASRec", self.max_len, length)
         # Positions are counted from the newest item, so trimming padding on the left changes nothing.
         position_LD = self.position_LD[self.max_len - length :]
         hidden_BLD: Tensor = self.dropout(self.norm(item_BLD + position_LD))

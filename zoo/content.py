@@ -1,0 +1,291 @@
+"""Models whose items come from content, from ids, or from both: encoders, stand-ins, frozen features.
+
+How users are read is the subclass's: in order (``zoo/sequential.py``), or otherwise.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from zoo.base import Recommender
+from zoo.encoders.base import Encoded, Encoder, EncoderSpec
+from zoo.encoders.create import create_encoder, create_transform
+from zoo.encoders.freeze import freeze
+from zoo.encoders.item_id import ItemId
+from zoo.encoders.tower import mean_tokens
+from zoo.features import Features, FeatureStore, as_encoded, in_memory, kept_part, tower_digest
+from zoo.optim import Rates
+from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds, PairBatch, SequenceBatch
+
+
+class ContentRecommender(Recommender):
+    """Base of the models that encode items.
+
+    Args:
+        width: Width D of item and user vectors.
+        text: Encoder of titles; null leaves the modality out.
+        image: Encoder of pictures.
+        audio: Encoder of sounds; no tower for them yet, so anything but null is refused.
+        video: Encoder of clips; likewise.
+        item_id: Learn a vector for every item id.
+        **kwargs: Arguments of the base, see ``zoo.base.Recommender``.
+
+    Raises:
+        ValueError: No modality and no item ids.
+    """
+
+    def __init__(
+        self,
+        width: int = 512,
+        text: EncoderSpec | None = None,
+        image: EncoderSpec | None = None,
+        audio: EncoderSpec | None = None,
+        video: EncoderSpec | None = None,
+        item_id: bool = False,
+        **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
+    ) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        given = {"text": text, "image": image, "audio": audio, "video": video}
+        self.specs = {m: spec for m, value in given.items() if (spec := EncoderSpec.of(value)) is not None}
+        self.item_id = item_id
+        self.catalogue_bound = item_id or type(self).catalogue_bound  # type: ignore[misc]  # known by instance
+        if not self.specs and not item_id:
+            raise ValueError(
+                "The model has nothing to tell items apart: give at least one of text, image, audio, video "
+                "(an encoder each) or item_id: true."
+            )
+        self.features: dict[str, Features] = {}
+        self.rebuilt: frozenset[str] = frozenset()
+
+    # Parts -----------------------------------------------------------------------------------------------
+
+    @property
+    def n_parts(self) -> int:
+        """Parts M of an item: one a modality, one for its id."""
+        return len(self.specs) + self.item_id
+
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether ``fuse`` reads tokens; then the pooled vectors it gets are the means of all real tokens."""
+        return False
+
+    @property
+    def item_width(self) -> int:
+        """Width of item vectors."""
+        return self.width
+
+    @abstractmethod
+    def fuse(self, parts: dict[str, Encoded]) -> Tensor:
+        """One vector an item (N, D) from its encoded modalities; ids come under ``item_id``."""
+
+    def needs(self) -> ModelNeeds:
+        """Content of the given modalities."""
+        transforms = {m: create_transform(m, spec) for m, spec in self.specs.items()}
+        cached = frozenset(m for m, spec in self.specs.items() if spec.cached)
+        return ModelNeeds(transforms, cached=cached)
+
+    def build(self, spec: CatalogSpec) -> None:
+        """Makes encoders, one learned stand-in a modality for missing content, and what follows them."""
+        self.encoders = nn.ModuleDict()
+        self.stand_ins = nn.ParameterDict()
+        for modality, encoder_spec in self.specs.items():
+            # A stored architecture means the weights come from a checkpoint.
+            tower = create_encoder(modality, encoder_spec, pretrained=modality not in self.rebuilt)
+            if self.uses_tokens and not tower.token_width:
+                raise ValueError(
+                    f"The fusion reads tokens; {encoder_spec.name!r} ({modality}) gives pooled vectors only. "
+                    "Choose a fusion of pooled vectors (sum, concat, film, gated), or a tower with tokens."
+                )
+            freeze(tower, "none" if encoder_spec.cached else encoder_spec.tune, tokens=self.uses_tokens)
+            self.encoders[modality] = tower
+            width = tower.token_width if self.uses_tokens else tower.width
+            self.stand_ins[modality] = nn.Parameter(torch.zeros(width))
+        if self.item_id:
+            self.encoders["item_id"] = ItemId(spec.n_items, self.width)
+        self.build_parts(spec)
+
+    @abstractmethod
+    def build_parts(self, spec: CatalogSpec) -> None:
+        """Makes what follows the encoders."""
+
+    def tower_configs(self) -> dict[str, dict[str, Any]]:
+        """Architecture of every encoder in plain values."""
+        return {m: self.encoder(m).config() for m in self.specs}
+
+    def use_towers(self, configs: dict[str, dict[str, Any]]) -> None:
+        """Builds encoders from stored architectures; their weights come from the checkpoint."""
+        self.specs = {m: replace(spec, config=configs[m], weights=None) for m, spec in self.specs.items()}
+        self.rebuilt = frozenset(configs)
+
+    def encoder(self, modality: str) -> Encoder:
+        """The tower of a modality."""
+        encoder = self.encoders[modality]
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def special_rates(self) -> dict[str, Rates]:
+        """The towers' own learning rate and weight decay; their heads are not towers."""
+        return {
+            f"encoders.{modality}": Rates(
+                self.encoder_lr if spec.lr is None else spec.lr,
+                self.encoder_weight_decay if spec.weight_decay is None else spec.weight_decay,
+            )
+            for modality, spec in self.specs.items()
+        }
+
+    # Items -----------------------------------------------------------------------------------------------
+
+    def encode_items(self, ids_N: Tensor, content: dict[str, Content]) -> Tensor:
+        """Vectors (N, D) of distinct items; row 0 must be the padding item and comes back zero, unencoded."""
+        return with_padding(self.fuse(self.encode_parts(ids_N, content)))
+
+    def encode_parts(self, ids_N: Tensor, content: dict[str, Content]) -> dict[str, Encoded]:
+        """Modalities and ids of the real items, missing content replaced by the learned stand-in.
+
+        Args:
+            ids_N: Catalogue rows, the padding item's first.
+            content: Of these rows; modalities cached from frozen towers may be left out.
+
+        Returns:
+            Modality, or ``item_id`` -> N - 1 encoded items: the padding item is not among them.
+        """
+        parts = {m: self._encode(m, ids_N[1:], content.get(m)) for m in self.specs}
+        if self.item_id:
+            parts["item_id"] = Encoded(self.encoders["item_id"](ids_N[1:]))
+        return parts
+
+    def _encode(self, modality: str, ids_N: Tensor, content: Content | None) -> Encoded:
+        if content is None and modality in self.features:
+            gathered = self.features[modality].gather(ids_N)
+            encoded = as_encoded({field: value.to(ids_N.device) for field, value in gathered.items()})
+        else:
+            assert content is not None
+            part = {field: value[1:] for field, value in content.items()}
+            cached = "values" in part
+            encoded = as_encoded(part) if cached else self.encoder(modality)(part)
+            encoded = encoded._replace(present_N=part["present"])
+        return self._stand_in(modality, encoded)
+
+    def _stand_in(self, modality: str, encoded: Encoded) -> Encoded:
+        """Puts the learned stand-in where an item lacks the modality: as its vector, or as its one token."""
+        assert encoded.present_N is not None
+        if not self.uses_tokens:
+            stand_in_D = self.stand_ins[modality].to(encoded.pooled_ND.dtype)
+            pooled_ND = torch.where(encoded.present_N[:, None], encoded.pooled_ND, stand_in_D)
+            return encoded._replace(pooled_ND=pooled_ND)
+        assert encoded.tokens_NTD is not None
+        present_N1, mask_NT = encoded.present_N[:, None], encoded.mask_NT
+        stand_in_D = self.stand_ins[modality].to(encoded.tokens_NTD.dtype)
+        tokens_NTD = torch.where(present_N1[..., None], encoded.tokens_NTD, stand_in_D)
+        if mask_NT is not None:
+            first_T = torch.arange(mask_NT.shape[1], device=mask_NT.device) == 0
+            mask_NT = torch.where(present_N1, mask_NT, first_T)
+        pooled_ND = mean_tokens(tokens_NTD, mask_NT)
+        return encoded._replace(pooled_ND=pooled_ND, tokens_NTD=tokens_NTD, mask_NT=mask_NT)
+
+    def _catalogue_chunks(
+        self, title: str, modalities: list[str], done: int = 0
+    ) -> Iterator[tuple[Tensor, dict[str, Content]]]:
+        """Ids and content of the catalogue from a row on, on the device, padding first in every chunk."""
+        if self.items is None:
+            raise RuntimeError(
+                "The catalogue's content is needed but no catalogue is bound: use a trainer with a data "
+                "module, or call attach(data.spec, data.items)."
+            )
+        starts = range(max(1, done), self.items.n_items, self.item_chunk)
+        quiet = len(starts) < 20 or self.global_rank != 0
+        for start in tqdm(starts, desc=title, unit="chunk", leave=False, disable=quiet):
+            stop = min(start + self.item_chunk, self.items.n_items)
+            ids_N = np.concatenate([[0], np.arange(start, stop)])
+            content = self.items.content(ids_N, modalities)
+            yield (
+                torch.from_numpy(ids_N).to(self.device),
+                {m: {f: t.to(self.device) for f, t in part.items()} for m, part in content.items()},
+            )
+
+    @torch.no_grad()
+    def item_table(self) -> Tensor:
+        """Encodes the catalogue in chunks, in evaluation mode."""
+        was_training = self.training
+        self.eval()
+        modalities = [m for m in self.specs if m not in self.features]
+        chunks = [
+            self.encode_items(ids_N, content)[1:].float()
+            for ids_N, content in self._catalogue_chunks("Encoding items", modalities)
+        ]
+        self.train(was_training)
+        return torch.cat([chunks[0].new_zeros(1, chunks[0].shape[1]), *chunks])
+
+    @torch.no_grad()
+    def cache_features(self) -> None:
+        """Runs the frozen towers of the cached modalities once over the catalogue (two-stage training)."""
+        was_training = self.training
+        self.eval()
+        for modality, spec in self.specs.items():
+            if spec.cached and modality not in self.features:
+                self.features[modality] = self._features(modality).settled(self.device)
+        self.train(was_training)
+
+    def _features(self, modality: str) -> Features:
+        """Frozen features: from disk, or made and kept there, taking up what a stopped run has left."""
+        assert self.items is not None
+        kind = "tokens" if self.uses_tokens else "pooled"
+        folder = self.items.feature_folder(modality, f"{kind} {tower_digest(self.encoder(modality))}")
+        if folder is None:
+            return in_memory(part for _, part in self._frozen_parts(modality))
+        store = FeatureStore(Path(folder), self.items.n_items)
+        with store.lock():
+            if not store.complete:
+                for start, part in self._frozen_parts(modality, store.rows_done()):
+                    store.write(start, part)
+                store.finish()
+        return store.read()
+
+    def _frozen_parts(self, modality: str, done: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Consecutive rows of the catalogue, the padding row at the start, and what is kept of them."""
+        row = done
+        for _, content in self._catalogue_chunks(f"Frozen features of {modality}", [modality], done):
+            part = kept_part(self.encoder(modality)(content[modality]), self.uses_tokens)
+            part = part if row == 0 else {field: value[1:] for field, value in part.items()}
+            yield row, part
+            row += len(part["present"])
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401
+        """Adds frozen features that stay on the host: rows are looked up here, before ids leave it."""
+        if not isinstance(batch, SequenceBatch | PairBatch):
+            return batch
+        hosted = {m: f for m, f in self.features.items() if f.values_I.device != self.device}
+        found = {m: features.gather(batch.unique_N) for m, features in hosted.items()}
+        return batch._replace(content={**batch.content, **found}) if found else batch
+
+    def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
+        """Binds a catalogue; vectors cached from other content are dropped."""
+        if self.items is not items:
+            self.features = {}
+        super().attach(spec, items)
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Drops vectors cached from other weights."""
+        self.features = {}
+        super().on_load_checkpoint(checkpoint)
+
+    def on_fit_start(self) -> None:
+        """Fills the cache of two-stage modalities."""
+        self.cache_features()
+
+    def _start_evaluation(self, slices: tuple[str, ...]) -> None:
+        self.cache_features()
+        super()._start_evaluation(slices)
+
+
+def with_padding(item_ND: Tensor) -> Tensor:
+    """Vectors of real items below a zero row, the padding item's."""
+    return torch.cat([item_ND.new_zeros(1, *item_ND.shape[1:]), item_ND])

@@ -1,0 +1,47 @@
+"""The next-item losses a sequential model can be trained with, by name."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from zoo.losses.full import full_ce
+from zoo.losses.in_batch import in_batch_ce
+from zoo.losses.rows import target_slots
+from zoo.losses.sampled import bce, bpr
+from zoo.types import SequenceBatch
+
+Loss = Literal["in_batch", "bce", "last_bce", "bpr", "full"]
+"""Debiased in-batch softmax; BCE and BPR with one negative a position; BCE at the last position only; softmax
+over the catalogue."""
+SAMPLED = frozenset({"bce", "last_bce", "bpr"})
+"""Losses that need sampled negatives."""
+
+
+def next_item_loss(loss: Loss, user_BLD: Tensor, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
+    """A loss over the real positions of a batch.
+
+    Args:
+        loss: Its name.
+        user_BLD: State at every input position.
+        item_ND: Vectors of the batch's distinct items; of the catalogue for ``full``.
+        batch: Where the labels and negatives are; ``slots_BS`` are rows of ``item_ND``.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: The batch has no position.
+    """
+    user_PD = user_BLD.flatten(0, 1)[batch.positions_P]
+    match loss:
+        case "in_batch":
+            return in_batch_ce(user_PD, item_ND, batch.slots_BS, batch.positions_P, batch.log_pop_BS)
+        case "full":
+            return full_ce(user_PD, item_ND, target_slots(batch.slots_BS, batch.positions_P))
+    assert batch.negative_slots_BL is not None
+    positive_BL, negative_BL = batch.slots_BS[:, 1:], batch.negative_slots_BL
+    if loss == "last_bce":
+        return bce(user_BLD[:, -1], item_ND[positive_BL[:, -1]], item_ND[negative_BL[:, -1]])
+    positive_PD = item_ND[positive_BL.flatten()[batch.positions_P]]
+    negative_PD = item_ND[negative_BL.flatten()[batch.positions_P]]
+    return {"bce": bce, "bpr": bpr}[loss](user_PD, positive_PD, negative_PD)
