@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from datamodules.negatives import uniform_negatives
 from datamodules.sampler import EpochRows
 from datamodules.splits import HELD_OUT, Stage, Windows
+from zoo.types import Negatives
 
 Ids = npt.NDArray[np.int64]
 
@@ -20,6 +21,7 @@ class TrainRows(NamedTuple):
     user_B: Ids
     items_BS: Ids
     negatives_BL: Ids | None
+    """One a position (B, L) or one a slot (B, S)."""
 
 
 class EvalRows(NamedTuple):
@@ -38,22 +40,30 @@ class TrainWindows(Dataset[TrainRows]):
         windows: Of all users.
         max_len: History length L.
         n_items: Catalogue rows, the padding row included.
-        negatives: Whether to draw one negative per position.
-        seed: Decides the negatives, with epoch and row.
+        negatives: Whether to draw one negative per position or per slot.
+        seed: Decides the negatives, with epoch and user.
+        users_R: User rows that train, rising; by default all.
     """
 
     def __init__(
-        self, windows: Windows, max_len: int, n_items: int, negatives: bool = False, seed: int = 0
+        self,
+        windows: Windows,
+        max_len: int,
+        n_items: int,
+        negatives: Negatives = "none",
+        seed: int = 0,
+        users_R: Ids | None = None,
     ) -> None:
         self.windows = windows
         self.max_len = max_len
         self.n_items = n_items
         self.negatives = negatives
         self.seed = seed
+        self.users_R = np.arange(1, windows.n_users) if users_R is None else users_R
 
     def __len__(self) -> int:
         """Users."""
-        return self.windows.n_users - 1
+        return len(self.users_R)
 
     def __getitem__(self, row: int) -> TrainRows:
         """A batch of one user, as epoch 0 shows it."""
@@ -61,12 +71,15 @@ class TrainWindows(Dataset[TrainRows]):
 
     def __getitems__(self, asked: EpochRows) -> TrainRows:
         """A batch, trimmed on the left to its longest history."""
-        rows_B = np.asarray(asked.rows_B, dtype=np.int64)
-        items_BS = trim_left(self.windows.last(rows_B + 1, self.max_len + 1, without=2))
+        user_B = self.users_R[np.asarray(asked.rows_B, dtype=np.int64)]
+        items_BS = trim_left(self.windows.last(user_B, self.max_len + 1, without=2))
         negatives_BL = None
-        if self.negatives:
-            negatives_BL = uniform_negatives(self.seed, asked.epoch, rows_B, items_BS, self.n_items)
-        return TrainRows(rows_B + 1, items_BS, negatives_BL)
+        if self.negatives != "none":
+            slots = self.negatives == "slots"
+            negatives_BL = uniform_negatives(
+                self.seed, asked.epoch, user_B - 1, items_BS, self.n_items, slots
+            )
+        return TrainRows(user_B, items_BS, negatives_BL)
 
 
 class EvalWindows(Dataset[EvalRows]):

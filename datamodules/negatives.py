@@ -29,13 +29,16 @@ def uniform_negatives(
     rows_B: npt.NDArray[np.integer],
     items_BS: npt.NDArray[np.integer],
     n_items: int,
+    slots: bool = False,
 ) -> npt.NDArray[np.int64]:
-    """One negative for every real position: uniform over the items that the row does not contain.
+    """One negative for every real position or slot: uniform over the items that the row does not contain.
 
-    Negative t belongs to target t + 1. As in MoRec (SIGIR 2023), the draw is uniform over all items but those
-    of the row's own training sequence, held-out and never trained items included. Where the authors draw
-    until an item is not in the sequence, here the k-th item outside it is taken at once, with k uniform:
-    the same distribution, without a loop that a long history could keep going.
+    The negative of a position belongs to its target, the item one slot later; with ``slots`` the first item
+    of a row, which is nobody's target, has a negative too, and all others keep theirs. As in MoRec (SIGIR
+    2023), the draw is uniform over all items but those of the row's own training sequence, held-out and never
+    trained items included. Where the authors draw until an item is not in the sequence, here the k-th item
+    outside it is taken at once, with k uniform: the same distribution, without a loop that a long history
+    could keep going.
 
     Args:
         seed: Of the run.
@@ -43,11 +46,14 @@ def uniform_negatives(
         rows_B: Identity of each row within the data set.
         items_BS: Left-padded item ids of the rows' training sequences.
         n_items: Catalogue rows, the padding row included; below 2 ** 32.
+        slots: Draw for every real slot, as models need that hide any item of a history and not only guess
+            the next one.
 
     Returns:
-        Item ids (B, L) with L = S - 1; 0 where ``items_BS[:, t]`` is padding, and in a row that contains the
-        whole catalogue and so has no negative (the padding item scores zero whatever the user vector).
-        Positions are counted from the right, so trimming padding off a batch changes no negative.
+        Item ids (B, L) with L = S - 1, or (B, S) with ``slots``; 0 where the position or slot is padding, and
+        in a row that contains the whole catalogue and so has no negative (the padding item scores zero
+        whatever the user vector). Columns are counted from the right, so trimming padding off a batch changes
+        no negative.
     """
     n_rows, n_slots = items_BS.shape
     # Distinct items of a row in rising order; what is no item (padding, repetitions) goes behind them all.
@@ -59,7 +65,7 @@ def uniform_negatives(
     outside_B1 = (n_items - 1 - (n_slots - extra_BS.sum(axis=1, keepdims=True))).astype(np.uint64)
 
     state_11 = _absorb(_absorb(np.zeros((1, 1), dtype=np.uint64), seed), epoch)
-    from_right_L = np.arange(n_slots - 2, -1, -1)
+    from_right_L = np.arange(n_slots - (1 if slots else 2), -1, -1)
     state_BL = _absorb(_absorb(state_11, rows_B[:, None]), from_right_L)
     # The upper 32 bits times c, shifted down, are uniform below c up to c / 2**32.
     k_BL = (((state_BL >> np.uint64(32)) * outside_B1) >> np.uint64(32)).astype(np.int64)
@@ -70,5 +76,6 @@ def uniform_negatives(
     passed_BL = np.searchsorted((below_BS + offset_B1).ravel(), (k_BL + offset_B1).ravel(), side="right")
     passed_BL = passed_BL.reshape(k_BL.shape) - np.arange(n_rows)[:, None] * n_slots
     drawn_BL: npt.NDArray[np.int64] = k_BL + 1 + passed_BL
-    drawn_BL[(items_BS[:, :-1] == 0) | (outside_B1 == 0)] = 0
+    real_BL = (items_BS if slots else items_BS[:, :-1]) != 0
+    drawn_BL[~real_BL | (outside_B1 == 0)] = 0
     return drawn_BL

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Not the published size", "ignore:.*does not have many workers"
 )
 
-NEEDS = ModelNeeds({"text": LetterTransform(), "image": PixelTransform()}, negatives=True)
+NEEDS = ModelNeeds({"text": LetterTransform(), "image": PixelTransform()}, negatives="positions")
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def source(windows: Windows) -> CountingSource:
 
 
 def test_sequence_batches(windows: Windows, source: CountingSource) -> None:
-    dataset = TrainWindows(windows, MAX_LEN, 51, negatives=True, seed=1)
+    dataset = TrainWindows(windows, MAX_LEN, 51, negatives="positions", seed=1)
     collate = SequenceCollate(source, ["text"])
     log_pop_I = log_popularity(source.counts_I)
     for rows in np.array_split(np.random.default_rng(0).permutation(len(dataset)), 9):
@@ -73,8 +73,20 @@ def test_no_batch_is_without_a_real_position(windows: Windows, source: CountingS
         assert len(collate(dataset.__getitems__(EpochRows(0, np.array([row])))).positions_P) >= 1
 
 
+def test_batches_with_a_negative_a_slot(windows: Windows, source: CountingSource) -> None:
+    rows, collate = EpochRows(2, np.arange(30)), SequenceCollate(source, [])
+    batch = collate(TrainWindows(windows, MAX_LEN, 51, negatives="slots").__getitems__(rows))
+    assert batch.negatives_BL is not None
+    assert batch.negative_slots_BL is not None
+    assert ((batch.negatives_BL > 0) == (batch.items_BS > 0)).all()
+    assert (batch.unique_N[batch.negative_slots_BL] == batch.negatives_BL).all()
+    bare = collate(TrainWindows(windows, MAX_LEN, 51).__getitems__(rows))
+    assert bare.negatives_BL is None
+    assert bare.negative_slots_BL is None
+
+
 def test_trimming_changes_no_negative(windows: Windows) -> None:
-    dataset = TrainWindows(windows, MAX_LEN, 51, negatives=True)
+    dataset = TrainWindows(windows, MAX_LEN, 51, negatives="positions")
     together = dataset.__getitems__(EpochRows(4, np.arange(len(dataset)))).negatives_BL
     assert together is not None
     for row in range(20):
@@ -87,7 +99,7 @@ def test_negatives_change_with_epoch_and_seed(windows: Windows) -> None:
     rows = np.arange(50)
 
     def drawn(seed: int, epoch: int) -> list[list[int]]:
-        dataset = TrainWindows(windows, MAX_LEN, 51, negatives=True, seed=seed)
+        dataset = TrainWindows(windows, MAX_LEN, 51, negatives="positions", seed=seed)
         negatives_BL = dataset.__getitems__(EpochRows(epoch, rows)).negatives_BL
         assert negatives_BL is not None
         return [list(row) for row in negatives_BL]

@@ -103,3 +103,14 @@ def test_equals_the_plain_reference() -> None:
         for t in range(6):
             expected = plain_negative([3, 2, row, 5 - t], items, 40) if items[t] else 0
             assert negatives[t] == expected
+
+
+def test_slots_add_the_first_item_and_leave_every_position_its_negative() -> None:
+    items_BS = histories(2000, 8, 12)
+    position_BL = uniform_negatives(1, 3, np.arange(2000), items_BS, 12)
+    slot_BS = uniform_negatives(1, 3, np.arange(2000), items_BS, 12, slots=True)
+    assert ((slot_BS == 0) == (items_BS == 0)).all()
+    has_position_BL = position_BL > 0
+    np.testing.assert_array_equal(slot_BS[:, 1:][has_position_BL], position_BL[has_position_BL])
+    assert (has_position_BL.sum(1) == (slot_BS > 0).sum(1) - 1).all()
+    assert not ((slot_BS[:, :, None] == items_BS[:, None, :]) & (slot_BS[:, :, None] > 0)).any()
