@@ -20,7 +20,16 @@ from zoo.encoders.create import create_encoder, create_transform
 from zoo.encoders.freeze import freeze
 from zoo.encoders.item_id import ItemId
 from zoo.encoders.tower import mean_tokens
-from zoo.features import Features, FeatureStore, as_encoded, in_memory, kept_part, tower_digest
+from zoo.features import (
+    Features,
+    FeatureStore,
+    Kind,
+    as_encoded,
+    in_memory,
+    is_frozen,
+    kept_part,
+    tower_digest,
+)
 from zoo.optim import Rates
 from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds, PairBatch, SequenceBatch
 
@@ -78,8 +87,23 @@ class ContentRecommender(Recommender):
         return False
 
     @property
+    def uses_states(self) -> bool:
+        """Whether ``fuse`` reads layer states; then missing content is left to it, by ``present_N``."""
+        return False
+
+    @property
+    def kind(self) -> Kind:
+        """What is read of the encoders."""
+        return "states" if self.uses_states else "tokens" if self.uses_tokens else "pooled"
+
+    @property
     def item_width(self) -> int:
         """Width of item vectors."""
+        return self.width
+
+    @property
+    def id_width(self) -> int:
+        """Width of the item-id table; the other encoders exist when it is asked for."""
         return self.width
 
     @abstractmethod
@@ -106,10 +130,11 @@ class ContentRecommender(Recommender):
                 )
             freeze(tower, "none" if encoder_spec.cached else encoder_spec.tune, tokens=self.uses_tokens)
             self.encoders[modality] = tower
-            width = tower.token_width if self.uses_tokens else tower.width
-            self.stand_ins[modality] = nn.Parameter(torch.zeros(width))
+            if not self.uses_states:
+                width = tower.token_width if self.uses_tokens else tower.width
+                self.stand_ins[modality] = nn.Parameter(torch.zeros(width))
         if self.item_id:
-            self.encoders["item_id"] = ItemId(spec.n_items, self.width)
+            self.encoders["item_id"] = ItemId(spec.n_items, self.id_width)
         self.build_parts(spec)
 
     @abstractmethod
@@ -169,10 +194,9 @@ class ContentRecommender(Recommender):
         else:
             assert content is not None
             part = {field: value[1:] for field, value in content.items()}
-            cached = "values" in part
-            encoded = as_encoded(part) if cached else self.encoder(modality)(part)
+            encoded = as_encoded(part) if is_frozen(part) else self.encoder(modality)(part)
             encoded = encoded._replace(present_N=part["present"])
-        return self._stand_in(modality, encoded)
+        return encoded if self.uses_states else self._stand_in(modality, encoded)
 
     def _stand_in(self, modality: str, encoded: Encoded) -> Encoded:
         """Puts the learned stand-in where an item lacks the modality: as its vector, or as its one token."""
@@ -237,23 +261,23 @@ class ContentRecommender(Recommender):
     def _features(self, modality: str) -> Features:
         """Frozen features: from disk, or made and kept there, taking up what a stopped run has left."""
         assert self.items is not None
-        kind = "tokens" if self.uses_tokens else "pooled"
-        folder = self.items.feature_folder(modality, f"{kind} {tower_digest(self.encoder(modality))}")
+        key = f"{self.kind} {self.specs[modality].states} {tower_digest(self.encoder(modality))}"
+        folder = self.items.feature_folder(modality, key)
         if folder is None:
-            return in_memory(part for _, part in self._frozen_parts(modality))
+            return in_memory(self.kind, (part for _, part in self._frozen_parts(modality)))
         store = FeatureStore(Path(folder), self.items.n_items)
         with store.lock():
             if not store.complete:
                 for start, part in self._frozen_parts(modality, store.rows_done()):
                     store.write(start, part)
                 store.finish()
-        return store.read()
+        return store.read(self.kind)
 
     def _frozen_parts(self, modality: str, done: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """Consecutive rows of the catalogue, the padding row at the start, and what is kept of them."""
         row = done
         for _, content in self._catalogue_chunks(f"Frozen features of {modality}", [modality], done):
-            part = kept_part(self.encoder(modality)(content[modality]), self.uses_tokens)
+            part = kept_part(self.encoder(modality)(content[modality]), self.kind)
             part = part if row == 0 else {field: value[1:] for field, value in part.items()}
             yield row, part
             row += len(part["present"])

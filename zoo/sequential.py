@@ -6,7 +6,7 @@ A paper on top of this is mostly its ``fuse`` method and its YAML.
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.content import ContentRecommender
 from zoo.losses.next_item import SAMPLED, Loss, next_item_loss
@@ -66,7 +66,11 @@ class SequentialRecommender(ContentRecommender):
 
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the backbone; papers extend it."""
-        self.sequence = create_backbone(
+        self.sequence: nn.Module = self.make_backbone(spec)
+
+    def make_backbone(self, spec: CatalogSpec) -> nn.Module:
+        """A sequence backbone of the model's width (``zoo.sequence.base.SequenceBackbone``)."""
+        return create_backbone(
             self.backbone,
             self.width,
             spec.max_len,
