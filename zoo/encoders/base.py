@@ -73,6 +73,8 @@ class Encoder(nn.Module, ABC):
     """Width of the pooled vector."""
     token_width: int = 0
     """Width of the tokens; 0 where the tower gives only a pooled vector."""
+    maps: bool = False
+    """Whether the tokens are the positions of a convolutional network's last feature map, row by row."""
     depth: int
     """Blocks: layer states are 0..depth."""
 

@@ -151,9 +151,11 @@ class VisionEncoder(ImageTower):
 
     @torch.no_grad()
     def _count_states(self) -> int:
-        """Layer states of the network beyond its embedding output."""
+        """Layer states of the network beyond its embedding output; notes whether its output is a map."""
         with evaluating(self):
-            return len(self._run(self.blank(), with_states=True).hidden_states) - 1
+            output = self._run(self.blank(), with_states=True)
+        self.maps = output.last_hidden_state.ndim == 4
+        return len(output.hidden_states) - 1
 
     def _run(self, content: Content, with_states: bool) -> Any:  # noqa: ANN401 - an output class of the library
         x = self.normalised(content)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Encoded, EncoderSpec
 from zoo.encoders.hub import ask_hub, ways_out
 from zoo.encoders.image import DEFAULT_SIZE, ImageTower, ImageTransform, flat
-from zoo.encoders.tower import EmbeddingOutput, kept_states, stack_states
+from zoo.encoders.tower import EmbeddingOutput, evaluating, kept_states, stack_states
 from zoo.encoders.weights import load_weights
 from zoo.types import Content
 
@@ -48,6 +48,7 @@ class TimmEncoder(ImageTower):
         self.keep = kept_states(spec, self.depth)
         self._embedded = EmbeddingOutput(self._first_block()) if 0 in self.keep else None
         self.width = self.measure()
+        self.maps = self._gives_maps()
 
     @classmethod
     def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "TimmEncoder":
@@ -107,6 +108,12 @@ class TimmEncoder(ImageTower):
             states_NKD=stack_states(self.spec.name, states) if states else None,
             present_N=content.get("present"),
         )
+
+    @torch.no_grad()
+    def _gives_maps(self) -> bool:
+        with evaluating(self):
+            features: Tensor = self.network.forward_features(self.normalised(self.blank()))
+        return features.ndim == 4 and not self.channels_last
 
     def _with_states(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Final features and the pooled kept states, before the final norm."""

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
+
+import torch
 
 from zoo.fusion.attention import CoAttention, MergeAttention
 from zoo.fusion.base import Fusion
@@ -26,6 +29,7 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
     "merge_attn": MergeAttention,
 }
 """Name -> what makes the fusion from (n_parts, width, dropout) and its own options."""
+SHARED = ("n_parts", "width", "dropout")
 
 
 def create_fusion(name: str, n_parts: int, width: int, dropout: float, **options: Any) -> Fusion:  # noqa: ANN401
@@ -39,9 +43,32 @@ def create_fusion(name: str, n_parts: int, width: int, dropout: float, **options
         **options: What the fusion takes beside that.
 
     Raises:
-        ValueError: There is no such fusion.
+        ValueError: There is no such fusion, it has no such option, or it does not take that many parts.
     """
-    return _maker(name)(n_parts, width, dropout, **options)
+    maker = _maker(name)
+    fixed = maker.keywords if isinstance(maker, partial) else {}
+    known = [option for option in signature(maker).parameters if option not in (*SHARED, *fixed)]
+    for option in options:
+        if option not in known:
+            close = near(option, known)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(
+                f"The fusion {name!r} has no option {option!r}.{hint} "
+                f"Its options: {', '.join(known) or 'none'}."
+            )
+    return maker(n_parts, width, dropout, **options)
+
+
+def check_fusion(name: str, n_parts: int, width: int, **options: Any) -> None:  # noqa: ANN401
+    """Refuses what ``create_fusion`` would refuse, in no time: before any tower is loaded.
+
+    Raises:
+        ValueError: There is no such fusion, it has no such option, or it does not take that many parts.
+
+    >>> check_fusion("gated", n_parts=2, width=64)
+    """
+    with torch.device("meta"):
+        create_fusion(name, n_parts, width, dropout=0.0, **options)
 
 
 def fusion_needs_tokens(name: str) -> bool:

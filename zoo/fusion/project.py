@@ -1,5 +1,7 @@
 """From an encoder's width to the width in which modalities are fused."""
 
+from math import isqrt
+
 from torch import Tensor, nn
 
 from zoo.encoders.base import Encoded
@@ -30,4 +32,37 @@ class Project(nn.Module):
             return part._replace(pooled_ND=self.linear(part.pooled_ND), tokens_NTD=None, mask_NT=None)
         assert part.tokens_NTD is not None
         tokens_NTD: Tensor = self.linear(part.tokens_NTD)
+        return part._replace(tokens_NTD=tokens_NTD, pooled_ND=mean_tokens(tokens_NTD, part.mask_NT))
+
+
+class MapProject(nn.Module):
+    """A 3x3 convolution without bias and a ReLU on the last feature map of a convolutional network.
+
+    What MMSR (https://arxiv.org/abs/2403.17372) means ResNets to get before an attention fusion. Its released
+    code gives the convolution the 1000 class scores in place of the map, and fails.
+
+    Args:
+        n_in: Channels of the map.
+        width: Width D of the resulting tokens.
+    """
+
+    def __init__(self, n_in: int, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(n_in, width, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, part: Encoded) -> Encoded:
+        """Turns the T = side * side positions of a square map into tokens of width D, and their mean.
+
+        Raises:
+            ValueError: The map is not square.
+        """
+        assert part.tokens_NTD is not None
+        side = isqrt(part.tokens_NTD.shape[1])
+        if side * side != part.tokens_NTD.shape[1]:
+            raise ValueError(
+                f"A square feature map is needed, but there are {part.tokens_NTD.shape[1]} positions; give "
+                "the tower square pictures."
+            )
+        map_NDHW = part.tokens_NTD.transpose(1, 2).reshape(len(part.tokens_NTD), -1, side, side)
+        tokens_NTD = self.convolution(map_NDHW).relu().flatten(2).transpose(1, 2)
         return part._replace(tokens_NTD=tokens_NTD, pooled_ND=mean_tokens(tokens_NTD, part.mask_NT))

@@ -1,0 +1,111 @@
+"""MMSR: "An Empirical Study of Training ID-Agnostic Multi-modal Sequential Recommenders".
+
+Li et al., 2024, https://arxiv.org/abs/2403.17372; official code MMSR23/MMSR (63a6d51).
+
+Four choices make a recommender without item ids: the text encoder, the image encoder, how both are fused, and
+how the sequence is read. All are trained together against one sampled negative a position.
+
+What differs from the released code, which cannot finish its first epoch:
+
+* The top two blocks of a tower are trained (``tune: 2``), as its comments say; the code freezes exactly those
+  and trains the rest (``tune: legacy_bottom``).
+* ViT-MAE sees the whole picture, not a random quarter of it in training and evaluation alike.
+* Padding is no item: GRU4Rec and NextItNet skip it, where the code feeds them grey pictures in training and
+  black ones in evaluation (``backbone_args: {padding: vector}`` puts one constant vector there).
+* ResNets can be used with attention fusions (``zoo.fusion.project.MapProject``).
+* The learning rate stays constant; the code's falls to a tenth after 119 of its 150 epochs.
+
+Kept: one layer norm for all modalities, item vectors without negative entries after the ``*_dnn`` fusions,
+merge attention without token types (``fusion_args: {token_types: true}`` adds them), attention fusions that
+start from random weights, negatives that may be a user's validation or test item.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.encoders.base import Encoded
+from zoo.fusion.create import check_fusion, create_fusion, fusion_needs_tokens
+from zoo.fusion.project import MapProject, Project
+from zoo.losses.next_item import Loss
+from zoo.sequential import SequentialRecommender
+from zoo.types import CatalogSpec
+
+
+class MMSR(SequentialRecommender):
+    """Text and image, their tokens or their means, projected, fused, read in order; or one modality, or ids.
+
+    The paper pools by the mean of all tokens, so give encoders ``pool: mean_all``; attention fusions read
+    tokens and ignore the pooling.
+
+    Args:
+        fusion: How the parts of an item become one vector: ``sum``, ``concat``, ``film``, ``gated``,
+            ``sum_dnn``, ``concat_dnn``, ``film_dnn``, ``gated_dnn``, ``co_att``, ``merge_attn``, or another
+            name of ``zoo.fusion.create.FUSIONS``. A model with a single part makes none.
+        fusion_args: Further arguments of the fusion, such as ``n_heads``, ``ffn``, ``n_layers`` and
+            ``token_types`` of the attention fusions.
+        width: Width D of item and user vectors.
+        loss: Training loss.
+        lr: Learning rate of everything but the encoders.
+        weight_decay: Weight decay of everything but the encoders.
+        encoder_weight_decay: Weight decay of the encoders.
+        **kwargs: Arguments of the sequential base, see ``zoo.sequential.SequentialRecommender``.
+
+    Raises:
+        ValueError: The fusion, its options and the number of parts do not go together.
+    """
+
+    def __init__(
+        self,
+        fusion: str = "merge_attn",
+        fusion_args: dict[str, Any] | None = None,
+        width: int = 768,
+        loss: Loss = "bce",
+        lr: float = 1e-4,
+        weight_decay: float = 0.1,
+        encoder_weight_decay: float | None = 0.0,
+        **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
+    ) -> None:
+        super().__init__(
+            width=width,
+            loss=loss,
+            lr=lr,
+            weight_decay=weight_decay,
+            encoder_weight_decay=encoder_weight_decay,
+            **kwargs,
+        )
+        self.fusion_name = fusion
+        self.fusion_args = dict(fusion_args or {})
+        # With one part no fusion is made, but what is written about it must still be right.
+        check_fusion(fusion, max(self.n_parts, 2), width, **self.fusion_args)
+
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether the fusion reads tokens; of a single part the mean is enough, projections being linear."""
+        return self.n_parts > 1 and fusion_needs_tokens(self.fusion_name)
+
+    def build_parts(self, spec: CatalogSpec) -> None:
+        """Makes the projections and the fusion."""
+        super().build_parts(spec)
+        self.heads = nn.ModuleDict({m: self.make_head(m) for m in self.specs})
+        if self.n_parts > 1:
+            self.fusion = create_fusion(
+                self.fusion_name, self.n_parts, self.width, self.dropout, **self.fusion_args
+            )
+
+    def make_head(self, modality: str) -> nn.Module:
+        """The projection of a modality: of its tokens, of a feature map, or of its pooled vector."""
+        encoder = self.encoder(modality)
+        if not self.uses_tokens:
+            return Project(encoder.width, self.width)
+        if encoder.maps:
+            return MapProject(encoder.token_width, self.width)
+        return Project(encoder.token_width, self.width, tokens=True)
+
+    def fuse(self, parts: dict[str, Encoded]) -> Tensor:
+        """One vector an item (N, D): modalities in their order, then the id."""
+        heads: list[Encoded] = [self.heads[m](parts[m]) for m in self.specs]
+        if self.item_id:
+            heads.append(parts["item_id"])
+        item_ND: Tensor = heads[0].pooled_ND if len(heads) == 1 else self.fusion(heads)
+        return item_ND
