@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,49 +24,64 @@ ON_DEVICE_BYTES = 2**30
 """Features up to this size live on the model's device; larger ones stay on the host."""
 
 
+Kind = Literal["pooled", "tokens", "states"]
+"""What a model reads of its encoders."""
+FROZEN: dict[Kind, str] = {kind: f"frozen_{kind}" for kind in get_args(Kind)}
+"""Kind -> field of a content that holds such features instead of raw input."""
+
+
 class Features(NamedTuple):
     """Frozen features of one modality for all catalogue rows; row 0 is padding."""
 
+    kind: Kind
     values_I: Tensor
-    """Pooled vectors (I, D), or tokens (I, T, D)."""
+    """Pooled vectors (I, D), tokens (I, T, D) or layer states (I, K, D)."""
     mask_IT: Tensor | None
-    """Real tokens; None for pooled vectors, and where every token is real."""
+    """Real tokens; None where every token is real, and where there are none."""
     present_I: Tensor
 
     def gather(self, ids_N: Tensor) -> Content:
         """Rows of the given items, where the features are: on the device or on the host."""
         rows = ids_N.to(self.values_I.device)
-        content = {"values": self.values_I[rows], "present": self.present_I[rows]}
+        content = {FROZEN[self.kind]: self.values_I[rows], "present": self.present_I[rows]}
         return content if self.mask_IT is None else {**content, "mask": self.mask_IT[rows]}
 
     def settled(self, device: torch.device) -> "Features":
         """On the device if they are small enough for it."""
         if self.values_I.nbytes > ON_DEVICE_BYTES:
             return self
-        return Features(*(None if t is None else t.to(device) for t in self))  # type: ignore[arg-type]
+        mask_IT = None if self.mask_IT is None else self.mask_IT.to(device)
+        return Features(self.kind, self.values_I.to(device), mask_IT, self.present_I.to(device))
+
+
+def is_frozen(content: Content) -> bool:
+    """Whether a content holds frozen features instead of raw input."""
+    return any(field in content for field in FROZEN.values())
 
 
 def as_encoded(content: Content) -> Encoded:
-    """Gathered features as an encoder would give them."""
-    values = content["values"].float()
-    tokens = values.ndim == 3
+    """Gathered features as an encoder would give them; of tokens and states the first is the vector."""
+    (kind,) = (kind for kind, field in FROZEN.items() if field in content)
+    values = content[FROZEN[kind]].float()
     return Encoded(
-        pooled_ND=values[:, 0] if tokens else values,
-        tokens_NTD=values if tokens else None,
+        pooled_ND=values if kind == "pooled" else values[:, 0],
+        tokens_NTD=values if kind == "tokens" else None,
         mask_NT=content.get("mask"),
+        states_NKD=values if kind == "states" else None,
         present_N=content["present"],
     )
 
 
-def kept_part(encoded: Encoded, tokens: bool) -> dict[str, Tensor]:
+def kept_part(encoded: Encoded, kind: Kind) -> dict[str, Tensor]:
     """What is kept of an encoder's output, by field."""
     assert encoded.present_N is not None
     kept = {"present": encoded.present_N}
-    if not tokens:
+    if kind == "pooled":
         return {**kept, "values": encoded.pooled_ND.float()}
-    assert encoded.tokens_NTD is not None
-    kept["values"] = encoded.tokens_NTD.half()
-    return kept if encoded.mask_NT is None else {**kept, "mask": encoded.mask_NT}
+    values = encoded.tokens_NTD if kind == "tokens" else encoded.states_NKD
+    assert values is not None
+    kept["values"] = values.half()
+    return kept if kind == "states" or encoded.mask_NT is None else {**kept, "mask": encoded.mask_NT}
 
 
 def tower_digest(encoder: Encoder) -> str:
@@ -135,10 +150,10 @@ class FeatureStore:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._part.rename(self.folder)
 
-    def read(self) -> Features:
+    def read(self, kind: Kind) -> Features:
         """The features, memory-mapped."""
         found = {path.stem: _mapped(path) for path in self.folder.glob("*.npy")}
-        return Features(found["values"], found.get("mask"), found["present"])
+        return Features(kind, found["values"], found.get("mask"), found["present"])
 
 
 def _mapped(path: Path) -> Tensor:
@@ -146,11 +161,11 @@ def _mapped(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def in_memory(parts: Iterator[dict[str, Tensor]]) -> Features:
+def in_memory(kind: Kind, parts: Iterator[dict[str, Tensor]]) -> Features:
     """Features of a catalogue that has no place on disk."""
     columns: dict[str, list[Tensor]] = {}
     for part in parts:
         for field, tensor in part.items():
             columns.setdefault(field, []).append(tensor)
     joined = {field: torch.cat(tensors) for field, tensors in columns.items()}
-    return Features(joined["values"], joined.get("mask"), joined["present"])
+    return Features(kind, joined["values"], joined.get("mask"), joined["present"])

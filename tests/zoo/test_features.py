@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 def make(**changes: Any) -> Tokens:  # noqa: ANN401
     torch.manual_seed(0)
-    return Tokens(width=8, text={**TEXT, "cached": True, **changes})  # type: ignore[arg-type]
+    return Tokens(width=8, text={**TEXT, "cached": True, **changes})
 
 
 def attached(data: Demo, **changes: Any) -> Tokens:  # noqa: ANN401
@@ -88,12 +88,11 @@ def test_a_stopped_run_is_taken_up(data: Demo, tmp_path: Path, monkeypatch: pyte
 
     encoded: list[int] = []
     tower = model.encoder("text")
-    forward = tower.forward
-    monkeypatch.setattr(tower, "forward", lambda c: (encoded.append(len(c["present"])), forward(c))[1])
+    tower.register_forward_pre_hook(lambda _, inputs: encoded.append(len(inputs[0]["present"])))
     model.cache_features()
     assert sum(encoded) == data.spec.n_items - 81 + len(encoded)  # every chunk brings the padding row again
     whole = attached(data)
-    whole.features = {"text": Features(*_all_rows(whole))}
+    whole.features = {"text": Features("tokens", *_all_rows(whole))}
     assert torch.equal(model.features["text"].values_I, whole.features["text"].values_I)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "features.lock"]
 
@@ -115,7 +114,7 @@ def test_features_on_the_host_reach_the_batch_before_the_transfer(
     assert model.on_before_batch_transfer(batch, 0) is batch  # they are where the model is
     monkeypatch.setattr(Tokens, "device", torch.device("meta"))
     filled = model.on_before_batch_transfer(batch, 0)
-    assert set(filled.content["text"]) == {"values", "mask", "present"}
+    assert set(filled.content["text"]) == {"frozen_tokens", "mask", "present"}
     assert torch.equal(model.encode_items(filled.unique_N, filled.content), direct)
 
 
