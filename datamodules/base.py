@@ -12,20 +12,12 @@ from typing import Any, Protocol, cast
 
 import polars as pl
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from datamodules.cache import (
-    check_space,
-    digest,
-    file_stamp,
-    locked,
-    make_cache,
-    make_folder,
-    write_atomic,
-)
-from datamodules.catalogue import Catalogue, bad_summary, report_text
+from datamodules.cache import check_space, digest, file_stamp, make_cache, make_folder
+from datamodules.catalogue import Catalogue, note_bad_items, report_text
 from datamodules.collate import PairCollate, SequenceCollate, eval_collate
 from datamodules.errors import DataNotFoundError
 from datamodules.histories import EvalRows, EvalWindows, TrainWindows
@@ -33,7 +25,7 @@ from datamodules.item_store import ItemStore, Preparation
 from datamodules.loader import ResumableLoader
 from datamodules.media import open_image
 from datamodules.pairs import TrainPairs
-from datamodules.raw_content import RawContent, bad_items_csv
+from datamodules.raw_content import RawContent
 from datamodules.sampler import EvalSampler, TrainBatchSampler
 from datamodules.splits import Stage, Windows
 from datamodules.tables import Tables
@@ -63,6 +55,9 @@ class RecDataModule(LightningDataModule, ABC):
         eval_batch_size: Users in an evaluation batch of one process.
         num_workers: Processes that make training batches; with 0 the trainer's own does.
         seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
+        train_fraction: Share of the users whose histories train; all are evaluated. Smaller shares lie inside
+            larger ones.
+        fraction_seed: Of the draw of that share, and of nothing else.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -83,6 +78,8 @@ class RecDataModule(LightningDataModule, ABC):
         eval_batch_size: int = 512,
         num_workers: int = 0,
         seed: int | None = None,
+        train_fraction: float = 1.0,
+        fraction_seed: int = 0,
     ) -> None:
         super().__init__()
         if min_len < MIN_LEN:
@@ -90,13 +87,15 @@ class RecDataModule(LightningDataModule, ABC):
                 f"Expected min_len >= {MIN_LEN}, found {min_len}: the last two interactions are held out, "
                 "and training needs one to start from and one to predict."
             )
-        for name, value in {
-            "max_len": max_len,
-            "batch_size": batch_size,
-            "eval_batch_size": eval_batch_size,
-        }.items():
+        sizes = {"max_len": max_len, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"Expected {name} >= 1, found {value}.")
+        if not 0 < train_fraction <= 1 or fraction_seed < 0:
+            raise ValueError(
+                f"Expected 0 < train_fraction <= 1 and fraction_seed >= 0, found {train_fraction} and "
+                f"{fraction_seed}."
+            )
         self.root = Path(root).expanduser()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else self.root / ".mmzoo"
         self.max_len = max_len
@@ -105,6 +104,8 @@ class RecDataModule(LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.train_fraction = train_fraction
+        self.fraction_seed = fraction_seed
         self._bound: ModelNeeds | None = None
         self._catalogue: Catalogue | None = None
         self._raw_by_modality: dict[str, RawContent] = {}
@@ -174,18 +175,13 @@ class RecDataModule(LightningDataModule, ABC):
         windows = make_folder(
             self._windows_folder(), raw_bytes, lambda part: self._write_windows(tables, part)
         )
-        catalogue = Catalogue.load(windows)
-        self._catalogue = catalogue
+        self._catalogue = catalogue = self._load(windows)
         work = self._preparations()
         needed = sum(preparation.needed_bytes() for preparation in work)
         if needed:
             check_space(self.cache, needed)
         store = ItemStore({p.raw.modality: p.run() for p in work}, catalogue.counts_I)
-        bad = list(store.bad_items())
-        with locked(self.cache / "bad_items.csv"):
-            write_atomic(self.cache / "bad_items.csv", bad_items_csv(bad))
-        if bad:
-            rank_zero_warn(f"{bad_summary(store)} See {self.cache / 'bad_items.csv'}.")
+        note_bad_items(store, self.cache / "bad_items.csv")
         if not told:
             rank_zero_info(report_text(self.cache_name, catalogue.report, store))
 
@@ -201,9 +197,7 @@ class RecDataModule(LightningDataModule, ABC):
                 f"Expected prepared data of {self.cache_name} in {folder}, found none. Call prepare_data() "
                 "before setup(); if a trainer did, the raw files have changed in the meantime."
             )
-        if self._catalogue is None:
-            self._catalogue = Catalogue.load(folder)
-        catalogue = self._catalogue
+        self._catalogue = catalogue = self._catalogue or self._load(folder)
         stores = {work.raw.modality: work.folder for work in self._preparations()}
         if missing := [modality for modality, store in stores.items() if not store.exists()]:
             raise RuntimeError(
@@ -236,6 +230,9 @@ class RecDataModule(LightningDataModule, ABC):
     def _write_windows(self, tables_folder: Path, folder: Path) -> None:
         Catalogue.write(folder, Tables.load(tables_folder), self.max_len, self.min_len)
 
+    def _load(self, folder: Path) -> Catalogue:
+        return Catalogue.load(folder, self.train_fraction, self.fraction_seed)
+
     def _preparations(self) -> list[Preparation]:
         transforms = self.needs.transforms.items()
         return [Preparation(self.cache, self._raw(modality), transform) for modality, transform in transforms]
@@ -251,16 +248,16 @@ class RecDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches: a ``SequenceBatch`` of users, or a ``PairBatch`` if the model asks for pairs."""
-        needs, windows, n_items = self.needs, self._ready().windows, self.spec.n_items
-        seed = self._seed()
+        needs, windows, users_R = self.needs, self._ready().windows, self._ready().users_R
+        n_items, seed = self.spec.n_items, self._seed()
         modalities = [modality for modality in needs.transforms if modality not in needs.cached]
         dataset: TrainPairs | TrainWindows
         collate: PairCollate | SequenceCollate
         if needs.batch == "pair":
-            dataset = TrainPairs(windows, self.max_len, n_items, seed)
+            dataset = TrainPairs(windows, self.max_len, n_items, seed, users_R)
             collate = PairCollate(self.items, modalities)
         else:
-            dataset = TrainWindows(windows, self.max_len, n_items, needs.negatives, seed)
+            dataset = TrainWindows(windows, self.max_len, n_items, needs.negatives, seed, users_R)
             collate = SequenceCollate(self.items, modalities)
         return ResumableLoader(
             dataset,

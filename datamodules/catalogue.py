@@ -6,10 +6,12 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from lightning.pytorch.utilities import rank_zero_warn
 
-from datamodules.cache import write_array
+from datamodules.cache import locked, write_array, write_atomic
 from datamodules.item_store import ItemStore
-from datamodules.splits import Windows, leave_two_out
+from datamodules.raw_content import bad_items_csv
+from datamodules.splits import Windows, leave_two_out, training_users
 from datamodules.tables import Report, Tables
 
 
@@ -21,6 +23,8 @@ class Catalogue(NamedTuple):
     windows: Windows
     counts_I: npt.NDArray[np.int64]
     """Training interactions of every catalogue row."""
+    users_R: npt.NDArray[np.int64]
+    """User rows whose histories train, rising."""
     report: Report
 
     @staticmethod
@@ -39,11 +43,23 @@ class Catalogue(NamedTuple):
         tables.report.merged(split.report).save(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Reads what ``write`` wrote; windows stay on disk and are mapped."""
+    def load(cls, folder: Path, fraction: float = 1.0, seed: int = 0) -> Self:
+        """Reads what ``write`` wrote; windows stay on disk and are mapped.
+
+        Args:
+            folder: Where it lies.
+            fraction: Share of the users whose histories train, and are counted.
+            seed: Of the draw of that share.
+        """
         windows = Windows(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in Windows._fields))
-        items = pl.read_parquet(folder / "items.parquet")
-        return cls(items, windows, np.load(folder / "counts.npy"), Report.load(folder))
+        items, counts_I = pl.read_parquet(folder / "items.parquet"), np.load(folder / "counts.npy")
+        report = Report.load(folder)
+        users_R = training_users(windows.n_users, fraction, seed)
+        if fraction < 1.0:
+            counts_I = windows.train_counts(len(counts_I), users_R)
+            report.count(f"users train, {fraction:.6g} of all; all are evaluated", len(users_R))
+            report.count("training interactions left", int(counts_I.sum()))
+        return cls(items, windows, counts_I, users_R, report)
 
 
 def bad_summary(store: ItemStore) -> str:
@@ -54,6 +70,15 @@ def bad_summary(store: ItemStore) -> str:
         if manifest["bad"]
     ]
     return f"Bad {'; '.join(parts)}." if parts else ""
+
+
+def note_bad_items(store: ItemStore, path: Path) -> None:
+    """Lists the bad items of all modalities in a file, and warns if there are any."""
+    bad = list(store.bad_items())
+    with locked(path):
+        write_atomic(path, bad_items_csv(bad))
+    if bad:
+        rank_zero_warn(f"{bad_summary(store)} See {path}.")
 
 
 def report_text(name: str, report: Report, store: ItemStore) -> str:

@@ -21,8 +21,10 @@ from datamodules.cache import make_folder, write_json
 from datamodules.demo_world import (
     AGES,
     LAWS,
+    PLATFORMS,
     Interactions,
     Items,
+    Platform,
     Shelf,
     Users,
     World,
@@ -33,6 +35,7 @@ from datamodules.demo_world import (
 from datamodules.ninerec import MediaFolder, NineRec, Statistics
 
 Size = Literal["tiny", "small", "large"]
+PlatformName = Literal["a", "b"]
 WORLDS: dict[str, World] = {
     "tiny": World(users=300, items=150),
     "small": World(users=3_000, items=1_500),
@@ -57,7 +60,11 @@ class Truth(NamedTuple):
 
 
 def write_demo(
-    root: Path | str, size: Size = "small", seed: int = 0, modalities: Sequence[str] = tuple(FOLDERS)
+    root: Path | str,
+    size: Size = "small",
+    seed: int = 0,
+    modalities: Sequence[str] = tuple(FOLDERS),
+    platform: PlatformName = "a",
 ) -> Path:
     """Writes a demo catalogue, or what is missing of it; a killed call leaves nothing half-written.
 
@@ -68,6 +75,7 @@ def write_demo(
         size: Name of a world.
         seed: Same size and seed, same bytes.
         modalities: Of ``image``, ``audio`` and ``video``.
+        platform: ``b`` has other users and other items than ``a`` under the same laws, words and looks.
 
     Returns:
         The catalogue's folder, ``root/DEMO``.
@@ -80,16 +88,20 @@ def write_demo(
         raise ValueError(f"Expected a size out of {', '.join(WORLDS)}, found {size!r}.")
     world = WORLDS[size]
     parameters = {"version": VERSION, "size": size, "seed": seed, "world": asdict(world), "laws": LAWS}
+    if platform != "a":
+        parameters["platform"] = PLATFORMS[platform]._asdict()
     parameters = json.loads(json.dumps(parameters))
     folder = make_folder(
-        Path(root) / NAME, 60 * world.users * 10, lambda part: _write_tables(part, world, seed, parameters)
+        Path(root) / NAME,
+        60 * world.users * 10,
+        lambda part: _write_tables(part, world, PLATFORMS[platform], parameters),
     )
     found = json.loads((folder / f"{NAME}_truth.json").read_text("utf-8"))
     if found != parameters:
         raise ValueError(
-            f"Expected the demo catalogue of size {size!r} and seed {seed} (version {VERSION}) in {folder}, "
-            f"found size {found['size']!r} and seed {found['seed']} (version {found['version']}). Delete "
-            "that folder or set another root."
+            f"Expected the demo catalogue of size {size!r} and seed {seed}, platform {platform} (version "
+            f"{VERSION}) in {folder}, found size {found['size']!r} and seed {found['seed']}, platform "
+            f"{_platform_of(found)} (version {found['version']}). Delete that folder or set another root."
         )
     for modality in modalities:
         ending, suffix = FOLDERS[modality]
@@ -97,19 +109,31 @@ def write_demo(
     return folder
 
 
-def _write_tables(folder: Path, world: World, seed: int, parameters: dict[str, Any]) -> None:
+def _platform_of(parameters: dict[str, Any]) -> str:
+    return str(parameters.get("platform", {"name": "a"})["name"])
+
+
+def _key(parameters: dict[str, Any]) -> str:
+    """What titles and media are drawn from, with their kind and their row."""
+    platform = _platform_of(parameters)
+    return str(parameters["seed"]) if platform == "a" else f"{parameters['seed']} {platform}"
+
+
+def _write_tables(folder: Path, world: World, platform: Platform, parameters: dict[str, Any]) -> None:
     """Writes items, users, pairs and truth."""
-    items, users = make_items(world, seed), make_users(world, seed)
-    rng = np.random.default_rng([seed, 4])
+    seed, key = parameters["seed"], _key(parameters)
+    items, users = make_items(world, seed, platform), make_users(world, seed, platform)
+    rng = platform.rng(seed, 4)
     # Numbers out of order: an id tells nothing, not even its place in the file.
-    item_names = "v" + pl.Series(rng.permutation(world.items) + 1).cast(pl.String)
-    user_names = "u" + pl.Series(rng.permutation(world.users) + 1).cast(pl.String)
+    first_item, first_user = platform.place * world.items + 1, platform.place * world.users + 1
+    item_names = "v" + pl.Series(rng.permutation(world.items) + first_item).cast(pl.String)
+    user_names = "u" + pl.Series(rng.permutation(world.users) + first_user).cast(pl.String)
     places = _places(items.attributes["topic"])
     pl.DataFrame(
         {
             "item": item_names,
-            "zh": [demo_titles.title_zh(*at, Random(f"{seed} zh {row}")) for row, at in enumerate(places)],
-            "en": [demo_titles.title_en(*at, Random(f"{seed} en {row}")) for row, at in enumerate(places)],
+            "zh": [demo_titles.title_zh(*at, Random(f"{key} zh {row}")) for row, at in enumerate(places)],
+            "en": [demo_titles.title_en(*at, Random(f"{key} en {row}")) for row, at in enumerate(places)],
         }
     ).write_csv(folder / f"{NAME}_item.csv", include_header=False)
     pl.DataFrame(
@@ -122,7 +146,7 @@ def _write_tables(folder: Path, world: World, seed: int, parameters: dict[str, A
     noise = []
     bar = tqdm(total=world.users, desc="writing demo users", unit="user", disable=None)
     with open(folder / f"{NAME}_pair.csv", "wb") as file, bar:
-        for block in walk(world, Shelf(items), users, seed):
+        for block in walk(world, Shelf(items), users, seed, platform):
             _pairs(block, item_names, user_names).write_csv(file, include_header=False)
             noise.append(block.noise)
             bar.update(len(np.unique(block.user)))
@@ -174,11 +198,11 @@ def _media_writer(folder: Path, modality: str, suffix: str) -> Callable[[Path], 
 
     def write(part: Path) -> None:
         truth = read_truth(folder)
-        seed = truth.parameters["seed"]
+        key = _key(truth.parameters)
         values = {name: array.tolist() for name, array in truth.items.attributes.items()}
         names = pl.read_csv(folder / f"{NAME}_item.csv", has_header=False, columns=[0]).to_series()
         for row, name in enumerate(tqdm(names, desc=f"drawing demo {modality}", unit="item", disable=None)):
-            rng = Random(f"{seed} {modality} {row}")
+            rng = Random(f"{key} {modality} {row}")
             if modality == "image":
                 look = values["colour"][row], values["shape"][row], values["texture"][row]
                 content = demo_render.cover(*look, rng)
@@ -199,6 +223,8 @@ class Demo(NineRec):
         size: ``tiny`` (300 users, 150 items), ``small`` (3,000 and 1,500) or ``large`` (1,000,000 and
             100,000; the files of a modality are drawn when a model needs them).
         world_seed: Of the catalogue itself.
+        platform: ``b`` is a second platform: other users, other items, another popularity and mix of topics,
+            but the same words, looks and laws, so that what is learnt on ``a`` is worth something there.
         language: Language of the titles.
         cache_dir: Folder for what is prepared; by default ``.mmzoo`` beside the catalogue.
         max_len: History length L. Of every user the last L + 3 interactions are used.
@@ -207,6 +233,9 @@ class Demo(NineRec):
         eval_batch_size: Users in an evaluation batch of one process.
         num_workers: Processes that make training batches; with 0 the trainer's own does.
         seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
+        train_fraction: Share of the users whose histories train; all are evaluated. Smaller shares lie inside
+            larger ones.
+        fraction_seed: Of the draw of that share, and of nothing else.
 
     Raises:
         ValueError: If the size is unknown.
@@ -224,6 +253,7 @@ class Demo(NineRec):
         root: str = "data/demo",
         size: Size = "small",
         world_seed: int = 0,
+        platform: PlatformName = "a",
         language: Literal["zh", "en"] = "en",
         cache_dir: str | None = None,
         max_len: int = 10,
@@ -232,11 +262,16 @@ class Demo(NineRec):
         eval_batch_size: int = 512,
         num_workers: int = 0,
         seed: int | None = None,
+        train_fraction: float = 1.0,
+        fraction_seed: int = 0,
     ) -> None:
         if size not in get_args(Size):
             raise ValueError(f"Expected size to be one of {', '.join(get_args(Size))}, found {size!r}.")
+        if platform not in PLATFORMS:
+            raise ValueError(f"Expected platform to be one of {', '.join(PLATFORMS)}, found {platform!r}.")
+        name = f"{size}-{world_seed}" if platform == "a" else f"{platform}-{size}-{world_seed}"
         super().__init__(
-            root=str(Path(root) / f"{size}-{world_seed}"),
+            root=str(Path(root) / name),
             subset=NAME,
             language=language,
             cache_dir=cache_dir,
@@ -246,20 +281,23 @@ class Demo(NineRec):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             seed=seed,
+            train_fraction=train_fraction,
+            fraction_seed=fraction_seed,
         )
         self.size: Size = size
         self.world_seed = world_seed
+        self.platform: PlatformName = platform
 
     @property
     def cache_name(self) -> str:
-        """Size and seed: one cache folder may serve several catalogues."""
-        return f"demo-{self.size}-{self.world_seed}"
+        """Platform, size and seed: one cache folder may serve several catalogues."""
+        return f"demo-{self.root.name}"
 
     def prepare_data(self) -> None:
         """Generates the catalogue if it is missing, then reads it as NineRec is read."""
         big = WORLDS[self.size].items >= BIG
         wanted = [name for name in FOLDERS if name in self.needs.transforms or not big]
-        write_demo(self.root, self.size, self.world_seed, wanted)
+        write_demo(self.root, self.size, self.world_seed, wanted, self.platform)
         super().prepare_data()
 
     def latents(self) -> Items:

@@ -87,6 +87,24 @@ class World:
     """How much gender and age shift favourites, in log odds."""
 
 
+class Platform(NamedTuple):
+    """What tells one platform from another; words, pictures and laws are those of all."""
+
+    name: str
+    place: int
+    """Its number: no name of an item or a user, and no draw, is shared with a platform of another number."""
+    topic_mix: float
+    """Standard deviation of the log share of a topic, among items and in tastes; 0 makes all alike."""
+
+    def rng(self, seed: int, *stream: int) -> np.random.Generator:
+        """A random stream of the platform, the same for the same numbers."""
+        return np.random.default_rng([seed, 100 * self.place + stream[0], *stream[1:]])
+
+
+PLATFORMS = {"a": Platform("a", 0, 0.0), "b": Platform("b", 1, 0.5)}
+"""Other users, other items, another popularity and another mix of topics; what one teaches holds on both."""
+
+
 class Items(NamedTuple):
     """Latents of the items; the arrays' first dimension is the number of items, row 0 is the first item."""
 
@@ -142,11 +160,22 @@ def flat(attributes: dict[str, Ints], names: tuple[str, ...]) -> Ints:
     return result
 
 
-def make_items(world: World, seed: int) -> Items:
-    """Draws the items' latents: attribute values are balanced, popularity has a heavy tail."""
-    rng = np.random.default_rng([seed, 1])
+def topic_shares(platform: Platform, seed: int) -> Floats:
+    """Share of each topic among the platform's items and in its users' tastes."""
+    rng = platform.rng(seed, 0)
+    share = np.exp(platform.topic_mix * rng.normal(size=LAWS["topic"].values))
+    shares: Floats = share / share.sum()
+    return shares
+
+
+def make_items(world: World, seed: int, platform: Platform = PLATFORMS["a"]) -> Items:
+    """Draws the items' latents: values are balanced, topics by the mix; popularity has a heavy tail."""
+    rng = platform.rng(seed, 1)
     n = world.items
     attributes = {name: rng.permutation(np.arange(n) % law.values) for name, law in LAWS.items()}
+    if platform.topic_mix:
+        edges = np.cumsum(topic_shares(platform, seed))[:-1]
+        attributes["topic"] = rng.permutation(np.searchsorted(edges, (np.arange(n) + 0.5) / n))
     log_popularity = rng.normal(0.0, world.tail, n)
     for name, law in LAWS.items():
         log_popularity += rng.normal(0.0, world.visible_tail, law.values)[attributes[name]]
@@ -157,12 +186,12 @@ def make_items(world: World, seed: int) -> Items:
     return Items(attributes, popularity / popularity.sum(), cold)
 
 
-def make_users(world: World, seed: int) -> Users:
+def make_users(world: World, seed: int, platform: Platform = PLATFORMS["a"]) -> Users:
     """Draws gender and age, then favourites that lean on them.
 
     Age shifts the favourite topic, gender the favourite colour, both to a half or a quarter of the values.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = platform.rng(seed, 2)
     n = world.users
     gender = rng.integers(0, 2, n)
     age = rng.choice(len(AGES), n, p=(0.35, 0.3, 0.2, 0.15))
@@ -171,6 +200,8 @@ def make_users(world: World, seed: int) -> Users:
         noise_UV = rng.gumbel(size=(n, law.values))
         values = np.arange(law.values)
         if name == "topic":
+            if platform.topic_mix:
+                noise_UV += np.log(topic_shares(platform, seed))
             noise_UV += world.tilt * (values * len(AGES) // law.values == age[:, None])
         if name == "colour":
             noise_UV += world.tilt * (values * 2 // law.values == gender[:, None])
@@ -244,11 +275,13 @@ def make_times(lengths_N: Ints, longest: int, rng: np.random.Generator) -> Ints:
     return last_N1 - (end_N1 - since_NL)
 
 
-def walk(world: World, shelf: Shelf, users: Users, seed: int) -> Iterator[Interactions]:
+def walk(
+    world: World, shelf: Shelf, users: Users, seed: int, platform: Platform = PLATFORMS["a"]
+) -> Iterator[Interactions]:
     """Draws everybody's interactions, a block of users at a time."""
     release = END - round((1.0 - world.release) * SPAN)
     for block, first in enumerate(range(0, world.users, CHUNK)):
-        rng = np.random.default_rng([seed, 3, block])
+        rng = platform.rng(seed, 3, block)
         rows = slice(first, min(first + CHUNK, world.users))
         favourites = {name: values[rows] for name, values in users.favourites.items()}
         n = rows.stop - first

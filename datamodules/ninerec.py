@@ -61,6 +61,9 @@ class NineRec(RecDataModule):
         eval_batch_size: Users in an evaluation batch of one process.
         num_workers: Processes that make training batches; with 0 the trainer's own does.
         seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
+        train_fraction: Share of the users whose histories train; all are evaluated. Smaller shares lie inside
+            larger ones.
+        fraction_seed: Of the draw of that share, and of nothing else.
 
     Raises:
         UnknownSubsetError: If no data set is called ``subset``.
@@ -98,8 +101,21 @@ class NineRec(RecDataModule):
         eval_batch_size: int = 512,
         num_workers: int = 0,
         seed: int | None = None,
+        train_fraction: float = 1.0,
+        fraction_seed: int = 0,
     ) -> None:
-        super().__init__(root, cache_dir, max_len, min_len, batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(
+            root=root,
+            cache_dir=cache_dir,
+            max_len=max_len,
+            min_len=min_len,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            train_fraction=train_fraction,
+            fraction_seed=fraction_seed,
+        )
         by_lower = {known.lower(): known for known in self.subsets}
         if subset.lower() not in by_lower:
             raise UnknownSubsetError(subset, self.subsets)

@@ -45,12 +45,18 @@ class Windows(NamedTuple):
         items_BW[~real_BW] = 0
         return items_BW
 
-    def train_counts(self, n_items: int) -> npt.NDArray[np.int64]:
-        """How often each catalogue row occurs in what trains (all but the last two of each window)."""
-        counts_I: npt.NDArray[np.int64] = np.bincount(self.items, minlength=n_items).astype(np.int64)
-        for back in (1, 2):
-            counts_I -= np.bincount(self.items[self.offsets[2:] - back], minlength=n_items)
-        return counts_I
+    def train_counts(
+        self, n_items: int, users_R: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """How often each catalogue row occurs in what trains (all but the last two of each window).
+
+        Args:
+            n_items: Catalogue rows I.
+            users_R: User rows that train, rising; by default all.
+        """
+        users_R = np.arange(1, self.n_users) if users_R is None else users_R
+        trains = _inside(self.offsets[users_R], self.offsets[users_R + 1] - 2, len(self.items))
+        return np.bincount(self.items[trains], minlength=n_items).astype(np.int64)
 
 
 class Split(NamedTuple):
@@ -108,6 +114,28 @@ def leave_two_out(tables: Tables, max_len: int, min_len: int) -> Split:
     renumbered = np.cumsum(in_window, dtype=np.int32)
     windows = Windows(np.concatenate([[0], offsets]).astype(np.int64), renumbered[items])
     return Split(windows, np.flatnonzero(in_window), lines, report)
+
+
+def training_users(n_users: int, fraction: float, seed: int) -> npt.NDArray[np.int64]:
+    """User rows whose histories train: a random share of them, the smaller shares inside the larger.
+
+    Args:
+        n_users: User rows U, row 0 included.
+        fraction: Share of the users, above 0 and at most 1; at least one user is kept.
+        seed: Decides the draw; nothing else does, so that runs of several seeds may share it.
+
+    Returns:
+        Rising user rows.
+
+    >>> small, large = (set(training_users(1001, share, seed=0)) for share in (0.01, 0.1))
+    >>> len(small), len(large), small < large
+    (10, 100, True)
+    """
+    everybody = np.arange(1, n_users, dtype=np.int64)
+    if fraction == 1.0:
+        return everybody
+    kept = max(1, round(fraction * len(everybody)))
+    return np.sort(np.random.default_rng(seed).permutation(everybody)[:kept])
 
 
 def _inside(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.bool_]:

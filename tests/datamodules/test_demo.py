@@ -80,7 +80,7 @@ def test_killed_generation_is_redone(tiny: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_another_catalogue_in_the_folder_is_refused(tiny: Path) -> None:
-    with pytest.raises(ValueError, match=r"seed 3 .* found size 'tiny' and seed 0 .* Delete"):
+    with pytest.raises(ValueError, match=r"seed 3, .* found size 'tiny' and seed 0, .* Delete"):
         write_demo(tiny.parent, "tiny", 3)
 
 
@@ -233,3 +233,49 @@ def test_oracle_knows_only_what_it_is_told() -> None:
     assert oracle_ranks(items, history, target, history, known=("topic",)).tolist() == [4]
     assert oracle_ranks(items, history, np.array([4]), history, known=("topic",)).tolist() == [1]
     assert oracle_ranks(items, history, np.array([1]), history).tolist() == [n + 1]
+
+
+def test_the_first_platform_is_what_it_was(tiny: Path) -> None:
+    """Measured on it, published numbers hold only while its tables stay the same to the byte."""
+    hasher = hashlib.sha256()
+    for name in ("DEMO_item.csv", "DEMO_pair.csv", "DEMO_user.csv", "DEMO_truth.json"):
+        hasher.update((tiny / name).read_bytes())
+    assert hasher.hexdigest()[:16] == "193d30af2301f0d6"
+
+
+def test_the_second_platform_shares_words_and_laws_but_no_item_and_no_user(
+    tiny: Path, tmp_path: Path
+) -> None:
+    other = write_demo(tmp_path, "tiny", 0, modalities=(), platform="b")
+    columns = ["item", "zh", "en"]
+    read = [pl.read_csv(at / "DEMO_item.csv", has_header=False, new_columns=columns) for at in (tiny, other)]
+    assert not set(read[0]["item"]) & set(read[1]["item"])
+    users = [set(pl.read_csv(at / "DEMO_user.csv")["user"]) for at in (tiny, other)]
+    assert not users[0] & users[1]
+    first, second = read_truth(tiny), read_truth(other)
+    assert first.parameters["laws"] == second.parameters["laws"]
+    topics = second.items.attributes["topic"]
+    for topic, en in zip(topics, read[1]["en"], strict=True):
+        assert set(demo_titles.TOPICS_EN[topic].split()) & set(en.split())
+    # Another mix: topics are alike on the first platform, not on the second, where tastes follow the items.
+    shares = np.bincount(topics, minlength=12)
+    assert np.ptp(np.bincount(first.items.attributes["topic"])) <= 1
+    assert shares.max() > 2 * shares.min() > 0
+    tastes = np.bincount(second.users.favourites["topic"], minlength=12)
+    assert np.corrcoef(shares, tastes)[0, 1] > 0.3
+    assert not np.allclose(np.sort(first.items.popularity), np.sort(second.items.popularity))
+
+
+def test_both_platforms_live_side_by_side(tiny: Path, tmp_path: Path) -> None:
+    modules = [Demo(root=str(tmp_path), size="tiny", platform=name) for name in ("a", "b")]
+    for module in modules:
+        module.bind(ModelNeeds(transforms={}))
+        module.prepare_data()
+        module.setup()
+    assert modules[0].spec.fingerprint != modules[1].spec.fingerprint
+    assert modules[0].cache != modules[1].cache
+    assert checksums(modules[0].folder) == checksums(tiny)
+    with pytest.raises(ValueError, match=r"platform a .* found .* platform b"):
+        write_demo(modules[1].root, "tiny", 0)
+    with pytest.raises(ValueError, match="a, b, found 'c'"):
+        Demo(platform="c")  # type: ignore[arg-type]
