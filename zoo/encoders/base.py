@@ -75,6 +75,8 @@ class Encoder(nn.Module, ABC):
     """Width of the tokens; 0 where the tower gives only a pooled vector."""
     maps: bool = False
     """Whether the tokens are the positions of a convolutional network's last feature map, row by row."""
+    class_token: bool = False
+    """Whether token 0 is a class token: one that reads all others and stands for the whole item."""
     depth: int
     """Blocks: layer states are 0..depth."""
 
