@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.content import ContentRecommender
+from zoo.losses.masked import MASKED_LOSSES, masked_loss
 from zoo.losses.next_item import SAMPLED, Loss, next_item_loss
-from zoo.sequence.create import create_backbone
+from zoo.losses.sampled import calibrated_power
+from zoo.sequence.base import MaskedBackbone, is_masked
+from zoo.sequence.create import backbone_class, create_backbone
 from zoo.types import CatalogSpec, EvalBatch, ModelNeeds, SequenceBatch
 
 
@@ -21,9 +24,10 @@ class SequentialRecommender(ContentRecommender):
         n_blocks: Blocks of the sequence backbone.
         n_heads: Attention heads of the sequence backbone.
         dropout: Dropout rate of the sequence backbone and of the heads.
-        loss: Training loss: ``in_batch`` (debiased in-batch softmax), ``bce``, ``bpr`` (one sampled negative
-            a position), ``last_bce`` (BCE at the last position only), ``full`` (softmax over the catalogue;
-            for item ids and cached modalities, whose vectors cost little).
+        loss: Training loss: ``in_batch`` (debiased in-batch softmax), ``bce``, ``bpr``, ``gbce`` (one sampled
+            negative a position), ``last_bce`` (BCE at the last position only), ``full`` (softmax over the
+            catalogue; for item ids and cached modalities, whose vectors cost little).
+        gbce_t: How far ``gbce`` calibrates: from 0, which is ``bce``, to 1.
         backbone: Sequence backbone, a name of ``zoo.sequence.create.BACKBONES``.
         backbone_args: Further arguments of the backbone.
         **kwargs: Arguments of the bases, see ``zoo.content.ContentRecommender``, ``zoo.base.Recommender``.
@@ -38,6 +42,7 @@ class SequentialRecommender(ContentRecommender):
         n_heads: int = 2,
         dropout: float = 0.1,
         loss: Loss = "in_batch",
+        gbce_t: float = 0.75,
         backbone: str = "sasrec",
         backbone_args: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
@@ -47,12 +52,20 @@ class SequentialRecommender(ContentRecommender):
         self.n_heads = n_heads
         self.dropout = dropout
         self.loss = loss
+        self.gbce_t = gbce_t
         self.backbone = backbone
         self.backbone_args = dict(backbone_args or {})
         if self.width % n_heads:
             raise ValueError(
                 f"width must be a multiple of n_heads; found width {self.width}, n_heads {n_heads}."
             )
+        if backbone_class(backbone).masked and loss not in MASKED_LOSSES:
+            raise ValueError(
+                f"The backbone {backbone!r} guesses hidden items, not next ones: loss: {loss} does not fit "
+                f"it. Take one of {', '.join(sorted(MASKED_LOSSES))}, or another backbone."
+            )
+        if not 0 <= gbce_t <= 1:
+            raise ValueError(f"gbce_t is between 0 and 1; found {gbce_t}.")
         running = [m for m, spec in self.specs.items() if not spec.cached]
         if loss == "full" and running:
             raise ValueError(
@@ -62,7 +75,10 @@ class SequentialRecommender(ContentRecommender):
 
     def needs(self) -> ModelNeeds:
         """Content of the given modalities, and negatives for the sampled losses."""
-        return super().needs()._replace(negatives="positions" if self.loss in SAMPLED else "none")
+        if self.loss not in SAMPLED:
+            return super().needs()
+        masked = backbone_class(self.backbone).masked
+        return super().needs()._replace(negatives="slots" if masked else "positions")
 
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the backbone; papers extend it."""
@@ -83,25 +99,50 @@ class SequentialRecommender(ContentRecommender):
     # Users and loss --------------------------------------------------------------------------------------
 
     def training_loss(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        """Encodes each distinct item once, runs the backbone and compares with the next items."""
+        """Encodes each distinct item once, runs the backbone and compares with the next or hidden items."""
         if self.loss == "full":
             assert self.spec is not None
             # Every id stands for itself: the catalogue is the batch's set of distinct items.
             ids_I = torch.arange(self.spec.n_items, device=batch.items_BS.device)
             batch = batch._replace(unique_N=ids_I, slots_BS=batch.items_BS, content={})
         item_ND = self.encode_items(batch.unique_N, batch.content)
+        if is_masked(self.sequence):
+            return {self.loss: self.hidden_item_loss(self.sequence, item_ND, batch)}
         return {self.loss: self.next_item_loss(self.user_states(item_ND, batch), item_ND, batch)}
 
     def user_states(self, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
-        """States (B, L, D) of the backbone over the inputs of a training batch."""
+        """States (B, L, D) of the backbone over the inputs of a training batch.
+
+        Raises:
+            ValueError: The backbone reads in both directions.
+        """
+        if is_masked(self.sequence):
+            raise ValueError(
+                f"{type(self).__name__} compares states with next items, but the backbone {self.backbone!r} "
+                "reads in both directions and has seen them. Take a causal one."
+            )
         input_BLD = item_ND[batch.slots_BS[:, :-1]]
         return cast(Tensor, self.sequence(input_BLD, batch.items_BS[:, :-1] != 0))
 
     def next_item_loss(self, user_BLD: Tensor, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
         """The chosen loss over the real positions."""
-        return next_item_loss(self.loss, user_BLD, item_ND, batch)
+        return next_item_loss(self.loss, user_BLD, item_ND, batch, self._beta())
+
+    def hidden_item_loss(self, sequence: MaskedBackbone, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
+        """Hides items at random and compares what the backbone makes of their slots with them."""
+        real_BS = batch.items_BS != 0
+        hidden_BS = sequence.draw(real_BS)
+        user_BSD = sequence(sequence.hide(item_ND[batch.slots_BS], hidden_BS), real_BS)
+        return masked_loss(self.loss, user_BSD, item_ND, batch, hidden_BS, self._beta())
+
+    def _beta(self) -> float:
+        """Power of ``gbce``, with one negative for each positive out of all other items."""
+        assert self.spec is not None
+        return calibrated_power(self.gbce_t, 1 / max(1, self.spec.n_items - 2))
 
     def user_vectors(self, batch: EvalBatch, table_ID: Tensor) -> Tensor:
         """State of the backbone after the last item of the history."""
-        user_BLD: Tensor = self.sequence(table_ID[batch.history_BL], batch.history_BL != 0)
-        return user_BLD[:, -1].float()
+        item_BLD, real_BL = table_ID[batch.history_BL], batch.history_BL != 0
+        if is_masked(self.sequence):
+            return self.sequence.next_state(item_BLD, real_BL).float()
+        return cast(Tensor, self.sequence(item_BLD, real_BL))[:, -1].float()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.losses.rows import require_rows
+from zoo.losses.rows import mean_of, require_rows
 
 
 def fused_cross_entropy(
@@ -23,6 +23,7 @@ def fused_cross_entropy(
     removed_PS: Tensor,
     bias_N: Tensor | None = None,
     shift_P: Tensor | None = None,
+    weight_P: Tensor | None = None,
 ) -> Tensor:
     """Mean cross-entropy of the inner products of users with items, (P, N) scores that are never stored.
 
@@ -36,9 +37,10 @@ def fused_cross_entropy(
         removed_PS: Rows of ``item_ND`` that are no candidates, repetitions allowed. The target always is one.
         bias_N: Added to the scores of an item; may be -inf.
         shift_P: Added to the score of the target; with ``bias_N`` finite there.
+        weight_P: 1 where a row counts and 0 where not; by default all do.
 
     Returns:
-        A scalar.
+        A scalar; 0 where no row counts.
 
     Raises:
         ValueError: There is no row.
@@ -47,7 +49,9 @@ def fused_cross_entropy(
     bias_N = user_PD.new_zeros(item_ND.shape[0], dtype=torch.float32) if bias_N is None else bias_N.float()
     shift_P = user_PD.new_zeros(user_PD.shape[0], dtype=torch.float32) if shift_P is None else shift_P.float()
     with torch.autocast(user_PD.device.type, enabled=False):
-        return _cross_entropy(user_PD.float(), item_ND.float(), target_P, removed_PS, bias_N, shift_P)
+        return _cross_entropy(
+            user_PD.float(), item_ND.float(), target_P, removed_PS, bias_N, shift_P, weight_P
+        )
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
@@ -62,6 +66,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
         removed_PS: Tensor,
         bias_N: Tensor,
         shift_P: Tensor,
+        weight_P: Tensor | None,
     ) -> Tensor:
         n_rows, n_items = user_PD.shape[0], item_ND.shape[0]
         block = block_rows(n_items, user_PD.device.type)
@@ -83,17 +88,20 @@ class _FusedCrossEntropy(torch.autograd.Function):
             loss_P[rows] = (best_R1 - share_RN.amax(1, keepdim=True).log() - right_R1)[:, 0]
             if grad_user_PD is not None and grad_item_ND is not None:
                 share_RN.scatter_add_(1, target_R1, torch.full_like(right_R1, -1.0))
+                if weight_P is not None:
+                    share_RN.mul_(weight_P[rows, None])
                 torch.mm(share_RN, item_ND, out=grad_user_PD[rows])
                 grad_item_ND.addmm_(share_RN.T, user_PD[rows])
-        ctx.save_for_backward(grad_user_PD, grad_item_ND)
-        return loss_P.mean()
+        count = user_PD.new_full((), n_rows) if weight_P is None else weight_P.sum().clamp(min=1)
+        ctx.save_for_backward(grad_user_PD, grad_item_ND, count)
+        return mean_of(loss_P, weight_P)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        grad_user_PD, grad_item_ND = ctx.saved_tensors
-        scale = grad / grad_user_PD.shape[0]
-        return grad_user_PD * scale, grad_item_ND * scale, None, None, None, None
+        grad_user_PD, grad_item_ND, count = ctx.saved_tensors
+        scale = grad / count
+        return grad_user_PD * scale, grad_item_ND * scale, None, None, None, None, None
 
 
 # The number of blocks varies with P: tracing the loop would compile anew for each number.

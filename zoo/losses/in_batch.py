@@ -40,6 +40,35 @@ def in_batch_ce(
     """
     target_P = target_slots(slots_BS, positions_P)
     own_PS = slots_BS[positions_P // (slots_BS.shape[1] - 1)]
+    return debiased_ce(user_PD, item_ND, target_P, own_PS, slots_BS, log_pop_BS)
+
+
+def debiased_ce(
+    user_PD: Tensor,
+    item_ND: Tensor,
+    target_P: Tensor,
+    own_PS: Tensor,
+    slots_BS: Tensor,
+    log_pop_BS: Tensor,
+    weight_P: Tensor | None = None,
+) -> Tensor:
+    """What ``in_batch_ce`` computes, of rows whose targets the caller knows.
+
+    Args:
+        user_PD: User states.
+        item_ND: Vectors of the distinct items; row 0 is padding and is no candidate.
+        target_P: Row of ``item_ND`` that is right.
+        own_PS: Rows of ``item_ND`` in the slots of the same user: no candidates, but for the target.
+        slots_BS: Row of ``item_ND`` each slot holds; 0 is padding.
+        log_pop_BS: Log share of the training interactions of each slot's item.
+        weight_P: 1 where a row counts and 0 where not; by default all do.
+
+    Returns:
+        Mean loss over the rows that count, a scalar.
+
+    Raises:
+        ValueError: There is no row.
+    """
     log_count_N, log_pop_N = slot_statistics(slots_BS, log_pop_BS.float(), item_ND.shape[0])
     # The positive is one slot: its copies are the user's own items, so its column loses its log multiplicity.
     return fused_cross_entropy(
@@ -49,6 +78,7 @@ def in_batch_ce(
         removed_PS=own_PS,
         bias_N=log_count_N - log_pop_N,
         shift_P=-log_count_N[target_P],
+        weight_P=weight_P,
     )
 
 

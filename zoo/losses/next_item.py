@@ -7,17 +7,19 @@ from torch import Tensor
 from zoo.losses.full import full_ce
 from zoo.losses.in_batch import in_batch_ce
 from zoo.losses.rows import target_slots
-from zoo.losses.sampled import bce, bpr
+from zoo.losses.sampled import bce, bpr, gbce
 from zoo.types import SequenceBatch
 
-Loss = Literal["in_batch", "bce", "last_bce", "bpr", "full"]
-"""Debiased in-batch softmax; BCE and BPR with one negative a position; BCE at the last position only; softmax
-over the catalogue."""
-SAMPLED = frozenset({"bce", "last_bce", "bpr"})
+Loss = Literal["in_batch", "bce", "last_bce", "bpr", "gbce", "full"]
+"""Debiased in-batch softmax; BCE, BPR and generalised BCE with one negative a position; BCE at the last
+position only; softmax over the catalogue."""
+SAMPLED = frozenset({"bce", "last_bce", "bpr", "gbce"})
 """Losses that need sampled negatives."""
 
 
-def next_item_loss(loss: Loss, user_BLD: Tensor, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
+def next_item_loss(
+    loss: Loss, user_BLD: Tensor, item_ND: Tensor, batch: SequenceBatch, beta: float = 1.0
+) -> Tensor:
     """A loss over the real positions of a batch.
 
     Args:
@@ -25,6 +27,7 @@ def next_item_loss(loss: Loss, user_BLD: Tensor, item_ND: Tensor, batch: Sequenc
         user_BLD: State at every input position.
         item_ND: Vectors of the batch's distinct items; of the catalogue for ``full``.
         batch: Where the labels and negatives are; ``slots_BS`` are rows of ``item_ND``.
+        beta: Power of ``gbce``, see ``zoo.losses.sampled.calibrated_power``.
 
     Returns:
         A scalar.
@@ -44,4 +47,6 @@ def next_item_loss(loss: Loss, user_BLD: Tensor, item_ND: Tensor, batch: Sequenc
         return bce(user_BLD[:, -1], item_ND[positive_BL[:, -1]], item_ND[negative_BL[:, -1]])
     positive_PD = item_ND[positive_BL.flatten()[batch.positions_P]]
     negative_PD = item_ND[negative_BL.flatten()[batch.positions_P]]
-    return {"bce": bce, "bpr": bpr}[loss](user_PD, positive_PD, negative_PD)
+    if loss == "bpr":
+        return bpr(user_PD, positive_PD, negative_PD)
+    return gbce(user_PD, positive_PD, negative_PD, beta if loss == "gbce" else 1.0)

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal, Protocol, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Padding = Literal["skip", "vector"]
 """What a backbone without an attention mask does about padded slots: see ``zoo.sequence.padding``."""
@@ -59,9 +59,9 @@ class MaskedBackbone(SequenceBackbone, Protocol):
         ...
 
 
-def is_masked(backbone: SequenceBackbone) -> TypeGuard[MaskedBackbone]:
-    """Whether a backbone learns by guessing hidden items."""
-    return backbone.masked
+def is_masked(backbone: nn.Module) -> TypeGuard[MaskedBackbone]:
+    """Whether a backbone learns by guessing hidden items; one that does not say reads forward only."""
+    return getattr(backbone, "masked", False) is True
 
 
 def causal_mask(real_BL: Tensor) -> Tensor:

@@ -19,6 +19,19 @@ BACKBONES: dict[str, type[Backbone]] = {
 """Name -> class; what a class takes beside the arguments that all share are its options."""
 
 
+def backbone_class(name: str) -> type[Backbone]:
+    """The class of a backbone's name.
+
+    Raises:
+        ValueError: There is no such backbone; the message says what is near.
+    """
+    if name not in BACKBONES:
+        close = near(name, list(BACKBONES))
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(f"There is no backbone named {name!r}.{hint} Known: {', '.join(BACKBONES)}.")
+    return BACKBONES[name]
+
+
 def create_backbone(
     name: str,
     width: int,
@@ -42,11 +55,7 @@ def create_backbone(
     Raises:
         ValueError: There is no such backbone, or it has no such option.
     """
-    if name not in BACKBONES:
-        close = near(name, list(BACKBONES))
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(f"There is no backbone named {name!r}.{hint} Known: {', '.join(BACKBONES)}.")
-    make = BACKBONES[name]
+    make = backbone_class(name)
     shared: dict[str, Any] = {
         "width": width,
         "max_len": max_len,
