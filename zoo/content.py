@@ -6,6 +6,7 @@ How users are read is the subclass's: in order (``zoo/sequential.py``), or other
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,10 @@ from zoo.encoders.create import create_encoder, create_transform
 from zoo.encoders.freeze import freeze
 from zoo.encoders.item_id import ItemId
 from zoo.encoders.tower import mean_tokens
-from zoo.features import (
-    Features,
-    FeatureStore,
-    Kind,
-    as_encoded,
-    in_memory,
-    is_frozen,
-    kept_part,
-    tower_digest,
-)
+from zoo.feature_store import FeatureStore, Team, chunks_of
+from zoo.features import Features, Kind, joined, kept_part, tower_digest
 from zoo.optim import Rates
-from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds, PairBatch, SequenceBatch
+from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds
 
 
 class ContentRecommender(Recommender):
@@ -141,13 +134,26 @@ class ContentRecommender(Recommender):
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes what follows the encoders."""
 
+    def components(self) -> dict[str, tuple[str, ...]]:
+        """One component a modality, with its stand-in and its head, one for ids, and the fusion."""
+        names = [*self.specs, *(["item_id"] if self.item_id else [])]
+        parts: dict[str, tuple[str, ...]] = {
+            name: (f"encoders.{name}", f"stand_ins.{name}", f"heads.{name}") for name in names
+        }
+        return {**parts, "fusion": ("fusion", "after")}
+
+    def catalogue_rows(self) -> tuple[str, ...]:
+        """The item-id table."""
+        return ("encoders.item_id",)
+
     def tower_configs(self) -> dict[str, dict[str, Any]]:
         """Architecture of every encoder in plain values."""
         return {m: self.encoder(m).config() for m in self.specs}
 
     def use_towers(self, configs: dict[str, dict[str, Any]]) -> None:
-        """Builds encoders from stored architectures; their weights come from the checkpoint."""
-        self.specs = {m: replace(spec, config=configs[m], weights=None) for m, spec in self.specs.items()}
+        """Builds encoders from stored architectures; their weights come from a checkpoint."""
+        for modality, config in configs.items():
+            self.specs[modality] = replace(self.specs[modality], config=config, weights=None)
         self.rebuilt = frozenset(configs)
 
     def encoder(self, modality: str) -> Encoder:
@@ -188,14 +194,12 @@ class ContentRecommender(Recommender):
         return parts
 
     def _encode(self, modality: str, ids_N: Tensor, content: Content | None) -> Encoded:
-        if content is None and modality in self.features:
-            gathered = self.features[modality].gather(ids_N)
-            encoded = as_encoded({field: value.to(ids_N.device) for field, value in gathered.items()})
+        if modality in self.features:
+            encoded = self.features[modality].gather(ids_N)
         else:
             assert content is not None
             part = {field: value[1:] for field, value in content.items()}
-            encoded = as_encoded(part) if is_frozen(part) else self.encoder(modality)(part)
-            encoded = encoded._replace(present_N=part["present"])
+            encoded = self.encoder(modality)(part)._replace(present_N=part["present"])
         return encoded if self.uses_states else self._stand_in(modality, encoded)
 
     def _stand_in(self, modality: str, encoded: Encoded) -> Encoded:
@@ -216,15 +220,15 @@ class ContentRecommender(Recommender):
         return encoded._replace(pooled_ND=pooled_ND, tokens_NTD=tokens_NTD, mask_NT=mask_NT)
 
     def _catalogue_chunks(
-        self, title: str, modalities: list[str], done: int = 0
+        self, title: str, modalities: list[str]
     ) -> Iterator[tuple[Tensor, dict[str, Content]]]:
-        """Ids and content of the catalogue from a row on, on the device, padding first in every chunk."""
+        """Ids and content of the catalogue on the device, padding first in every chunk."""
         if self.items is None:
             raise RuntimeError(
                 "The catalogue's content is needed but no catalogue is bound: use a trainer with a data "
                 "module, or call attach(data.spec, data.items)."
             )
-        starts = range(max(1, done), self.items.n_items, self.item_chunk)
+        starts = range(1, self.items.n_items, self.item_chunk)
         quiet = len(starts) < 20 or self.global_rank != 0
         for start in tqdm(starts, desc=title, unit="chunk", leave=False, disable=quiet):
             stop = min(start + self.item_chunk, self.items.n_items)
@@ -259,36 +263,31 @@ class ContentRecommender(Recommender):
         self.train(was_training)
 
     def _features(self, modality: str) -> Features:
-        """Frozen features: from disk, or made and kept there, taking up what a stopped run has left."""
+        """Frozen features: from disk, or made and kept there by all processes of the run."""
         assert self.items is not None
         key = f"{self.kind} {self.specs[modality].states} {tower_digest(self.encoder(modality))}"
         folder = self.items.feature_folder(modality, key)
+        make = partial(self._frozen_rows, modality)
         if folder is None:
-            return in_memory(self.kind, (part for _, part in self._frozen_parts(modality)))
-        store = FeatureStore(Path(folder), self.items.n_items)
-        with store.lock():
-            if not store.complete:
-                for start, part in self._frozen_parts(modality, store.rows_done()):
-                    store.write(start, part)
-                store.finish()
-        return store.read(self.kind)
+            chunks = chunks_of(self.items.n_items, self.item_chunk)
+            return Features.of(self.kind, joined(make(*chunk) for chunk in chunks))
+        store = FeatureStore(Path(folder), self.items.n_items, self.item_chunk)
+        store.build(f"Frozen {self.kind} of {modality}", make, self._team())
+        return Features.of(self.kind, store.read())
 
-    def _frozen_parts(self, modality: str, done: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """Consecutive rows of the catalogue, the padding row at the start, and what is kept of them."""
-        row = done
-        for _, content in self._catalogue_chunks(f"Frozen features of {modality}", [modality], done):
-            part = kept_part(self.encoder(modality)(content[modality]), self.kind)
-            part = part if row == 0 else {field: value[1:] for field, value in part.items()}
-            yield row, part
-            row += len(part["present"])
+    def _frozen_rows(self, modality: str, start: int, stop: int) -> dict[str, Tensor]:
+        """What is kept of some catalogue rows."""
+        assert self.items is not None
+        content = self.items.content(np.arange(start, stop), [modality])[modality]
+        part = {field: tensor.to(self.device) for field, tensor in content.items()}
+        return kept_part(self.encoder(modality)(part), self.kind)
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401
-        """Adds frozen features that stay on the host: rows are looked up here, before ids leave it."""
-        if not isinstance(batch, SequenceBatch | PairBatch):
-            return batch
-        hosted = {m: f for m, f in self.features.items() if f.values_I.device != self.device}
-        found = {m: features.gather(batch.unique_N) for m, features in hosted.items()}
-        return batch._replace(content={**batch.content, **found}) if found else batch
+    def _team(self) -> Team:
+        """The processes of the run, or this one alone."""
+        if self._trainer is None:
+            return Team()
+        strategy = self.trainer.strategy
+        return Team(self.global_rank, self.trainer.world_size, strategy.barrier, strategy.broadcast)
 
     def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
         """Binds a catalogue; vectors cached from other content are dropped."""

@@ -1,6 +1,9 @@
 """Frozen features: on disk and back, resumed, shared, and the same as towers that run."""
 
+import contextlib
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,8 @@ from datamodules.demo import Demo
 from tests.miniature import TEXT
 from zoo.content import ContentRecommender
 from zoo.encoders.base import Encoded
-from zoo.features import Features, FeatureStore, tower_digest
+from zoo.feature_store import FeatureStore, FeatureStoreError, Team
+from zoo.features import Features, tower_digest
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec
 
@@ -50,8 +54,21 @@ def make(**changes: Any) -> Tokens:  # noqa: ANN401
     return Tokens(width=8, text={**TEXT, "cached": True, **changes})
 
 
-def attached(data: Demo, **changes: Any) -> Tokens:  # noqa: ANN401
+class States(Tokens):
+    """Item vectors from the mean of layer states."""
+
+    @property
+    def uses_tokens(self) -> bool:
+        return False
+
+    @property
+    def uses_states(self) -> bool:
+        return True
+
+
+def attached(data: Demo, chunk: int = 512, **changes: Any) -> Tokens:  # noqa: ANN401
     model = make(**changes)
+    model.item_chunk = chunk
     torch.manual_seed(0)
     model.attach(data.spec, data.items)
     return model.eval()
@@ -70,52 +87,146 @@ def test_cached_tokens_give_the_vectors_of_running_towers(data: Demo) -> None:
 def test_features_are_made_once(data: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = attached(data), attached(data)
     first.cache_features()
-    monkeypatch.setattr(ContentRecommender, "_frozen_parts", None)  # whoever calls it now fails
+    monkeypatch.setattr(ContentRecommender, "_frozen_rows", lambda *_: pytest.fail("made again"))
     second.cache_features()
     assert torch.equal(first.features["text"].values_I, second.features["text"].values_I)
 
 
-def test_a_stopped_run_is_taken_up(data: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(data.items), "feature_folder", lambda *_: str(tmp_path / "features"))
-    model = attached(data)
-    model.item_chunk = 40
-    store = FeatureStore(tmp_path / "features", data.spec.n_items)
-    parts = model._frozen_parts("text")
-    for _ in range(2):
-        store.write(*next(parts))
-    assert store.rows_done() == 81
-    del store
-
-    encoded: list[int] = []
-    tower = model.encoder("text")
-    tower.register_forward_pre_hook(lambda _, inputs: encoded.append(len(inputs[0]["present"])))
-    model.cache_features()
-    assert sum(encoded) == data.spec.n_items - 81 + len(encoded)  # every chunk brings the padding row again
-    whole = attached(data)
-    whole.features = {"text": Features("tokens", *_all_rows(whole))}
-    assert torch.equal(model.features["text"].values_I, whole.features["text"].values_I)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "features.lock"]
+class Killed(Exception):
+    """Stands for a kill in the middle of the work."""
 
 
-def _all_rows(model: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    parts = [part for _, part in model._frozen_parts("text")]
-    values, mask, present = (torch.cat([p[name] for p in parts]) for name in ("values", "mask", "present"))
-    return values, mask, present
-
-
-def test_features_on_the_host_reach_the_batch_before_the_transfer(
-    data: Demo, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_build_is_taken_up_and_ends_the_same_to_the_last_bit(
+    data: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(type(data.items), "feature_folder", lambda *_: str(tmp_path / "whole"))
+    attached(data, chunk=40).cache_features()
+    monkeypatch.setattr(type(data.items), "feature_folder", lambda *_: str(tmp_path / "killed"))
+    encoded: list[int] = []
+    for made in (3, 1, -1):  # chunks before each kill; the first one is made twice, to see its shape
+        model = attached(data, chunk=40)
+        rows = model._frozen_rows
+
+        def make(
+            *args: Any,  # noqa: ANN401
+            left: list[int] = [made],  # noqa: B006
+            rows: Any = rows,  # noqa: ANN401
+        ) -> dict[str, Tensor]:
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            encoded.append(args[1])
+            found: dict[str, Tensor] = rows(*args)
+            return found
+
+        monkeypatch.setattr(model, "_frozen_rows", make)
+        with contextlib.suppress(Killed):
+            model.cache_features()
+    assert encoded == [0, 0, 40, 80, 120]
+    names = [path.name for path in sorted((tmp_path / "whole").iterdir())]
+    assert names == ["manifest.json", "mask.npy", "present.npy", "values.npy"]
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+
+
+def test_two_processes_share_the_work(data: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[int, list[int]] = {0: [], 1: []}
+    barrier = threading.Barrier(2)
+    said: list[bool] = [False]
+
+    def broadcast(value: bool, rank: int) -> bool:
+        if rank == 0:
+            said[0] = value
+        barrier.wait()
+        return said[0]
+
+    def work(rank: int) -> None:
+        store = FeatureStore(tmp_path / "both", data.spec.n_items, 20)
+        model = models[rank]
+
+        def make(start: int, stop: int) -> dict[str, Tensor]:
+            made[rank].append(start)
+            return model._frozen_rows("text", start, stop)
+
+        store.build("", make, Team(rank, 2, barrier.wait, lambda value: broadcast(value, rank)))
+
+    models = [attached(data), attached(data)]
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert made == {0: [0, 0, 20, 40, 60], 1: [80, 100, 120, 140]}
+    alone = FeatureStore(tmp_path / "alone", data.spec.n_items, 20)
+    alone.build("", lambda a, b: models[0]._frozen_rows("text", a, b), Team())
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            alone.read().values(),
+            FeatureStore(tmp_path / "both", data.spec.n_items, 20).read().values(),
+            strict=True,
+        )
+    )
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "swapped"])
+def test_a_damaged_store_is_named(data: Demo, tmp_path: Path, damage: str) -> None:
+    model = attached(data)
+    store = FeatureStore(tmp_path / "store", data.spec.n_items, 50)
+    store.build("", lambda a, b: model._frozen_rows("text", a, b), Team())
+    path = tmp_path / "store" / "values.npy"
+    content = bytearray(path.read_bytes())
+    match damage:
+        case "flipped":
+            content[-5] ^= 1
+        case "truncated":
+            content = content[:-100]
+        case "swapped":
+            content = bytearray((tmp_path / "store" / "present.npy").read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(FeatureStoreError, match=r"damaged: values\.npy .*Delete that folder"):
+        store.read()
+
+
+def test_no_room_is_said_before_the_work(data: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = attached(data)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(FeatureStoreError, match=r"no room for 0\.\d MiB"):
+        FeatureStore(tmp_path / "store", data.spec.n_items, 50).build(
+            "features", lambda a, b: model._frozen_rows("text", a, b), Team()
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["store.lock"]
+
+
+def test_a_first_state_that_all_items_share_is_kept_once(data: Demo, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec = {**TEXT, "pool": "cls", "states": "all"}
+    model = States(width=8, text={**spec, "cached": False})
+    model.attach(data.spec, data.items)
+    model.eval()
+    store = FeatureStore(tmp_path / "store", data.spec.n_items, 50)
+    with torch.no_grad():
+        store.build("", lambda a, b: model._frozen_rows("text", a, b), Team())
+    found = Features.of("states", store.read())
+    assert found.values_I.shape == (data.spec.n_items, 1, 32)
+    ids = torch.tensor([3, 9])
+    gathered = found.gather(ids).states_NKD
+    content = data.items.content(ids.numpy(), ["text"])["text"]
+    with torch.no_grad():
+        running = model.encoder("text")(content).states_NKD
+    assert gathered is not None
+    assert running is not None
+    torch.testing.assert_close(gathered, running, rtol=0, atol=2e-3)
+
+
+def test_large_features_stay_on_the_host(data: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     model = attached(data)
     model.cache_features()
-    batch = next(iter(data.train_dataloader()))
-    assert "text" not in batch.content
-    direct = model.encode_items(batch.unique_N, batch.content)
-    assert model.on_before_batch_transfer(batch, 0) is batch  # they are where the model is
-    monkeypatch.setattr(Tokens, "device", torch.device("meta"))
-    filled = model.on_before_batch_transfer(batch, 0)
-    assert set(filled.content["text"]) == {"frozen_tokens", "mask", "present"}
-    assert torch.equal(model.encode_items(filled.unique_N, filled.content), direct)
+    features = model.features["text"]
+    monkeypatch.setattr("zoo.features.ON_DEVICE_BYTES", 1000)
+    assert features.settled(torch.device("meta")) is features
+    monkeypatch.undo()
+    assert features.settled(torch.device("meta")).values_I.device.type == "meta"
 
 
 def test_a_towers_digest_is_that_of_its_weights(data: Demo) -> None:
