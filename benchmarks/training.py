@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.measure import Row, Spread, in_fresh_process, now, require, second_of
 from benchmarks.plain_loop import PlainLoop, PlainLoss
@@ -20,8 +20,6 @@ from datamodules.demo import Demo
 from datamodules.histories import TrainWindows
 from zoo.command import ZooCLI
 from zoo.factory import create
-from zoo.losses.full import full_ce
-from zoo.losses.rows import target_slots
 from zoo.models.morec import MoRec
 from zoo.sequential import SequentialRecommender
 from zoo.types import SequenceBatch
@@ -30,23 +28,6 @@ Contender = Literal["both", "ours", "plain"]
 TOLERANCE = 1e-6
 """Of the loss, relative; gradients may differ a hundred times more, for their sums run in another order."""
 SASREC = ("--model.width=64", "--model.n_heads=1", "--model.n_blocks=2", "--model.lr=1e-3")
-
-
-class FullSoftmax(MoRec):
-    """IDRec with cross-entropy over the whole catalogue, as the peers train SASRec.
-
-    Args:
-        **kwargs: Arguments of ``MoRec``.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # jsonargparse follows them to the base
-        super().__init__(**kwargs)
-
-    def next_item_loss(self, user_BLD: Tensor, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
-        """Against every item, at the real positions."""
-        user_PD = user_BLD.flatten(0, 1)[batch.positions_P]
-        target_P = target_slots(batch.items_BS, batch.positions_P)
-        return full_ce(user_PD, self.get_parameter("encoders.item_id.table.weight"), target_P)
 
 
 class Job(NamedTuple):
@@ -207,10 +188,10 @@ def labels_row(job: Job, folder: Path, steps: int, warm_ups: int, memory: bool) 
 
 def shape_job(shape: str, root: Path, full: bool, max_len: int = 50) -> Job:
     """SASRec of width 64 on item ids, at one of the synthetic shapes."""
-    model = "benchmarks.training.FullSoftmax" if full else "idrec"
+    loss: PlainLoss = "full" if full else "in_batch"
     data = ("--data=benchmarks.shapes.ShapeData", f"--data.root={root}", f"--data.shape={shape}")
-    command = ("--model", model, *data, *SASREC, "--model.item_id=true", f"--data.max_len={max_len}")
-    return Job(f"{shape} {'full softmax' if full else 'in-batch'}", command, "full" if full else "in_batch")
+    command = ("--model", "idrec", *data, *SASREC, f"--model.loss={loss}", f"--data.max_len={max_len}")
+    return Job(f"{shape} {'full softmax' if full else 'in-batch'}", command, loss)
 
 
 def demo_job(root: Path, size: str) -> Job:
