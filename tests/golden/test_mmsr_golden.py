@@ -1,17 +1,23 @@
-"""Values the authors' fusions of MMSR and PMMRec gave, in float64."""
+"""Values the authors' modules of MMSR gave, fusions and loss, and PMMRec's merge attention; in float64."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from datamodules.collate import SequenceCollate
+from datamodules.histories import TrainRows
 from tests.golden.filling import fill_in_order, filled, set_in_order, waves
 from zoo.encoders.base import Encoded
 from zoo.fusion.attention import Attention, CoAttention, CoLayer, FeedForward, MergeAttention, MergeLayer
 from zoo.fusion.base import Fusion
 from zoo.fusion.coarse import FiLM, Gated, ProjectedConcat, ProjectedSum
 from zoo.fusion.create import create_fusion
+from zoo.models.mmsr import MMSR
+from zoo.sequence.sasrec import SASRec, SASRecBlock
+from zoo.types import CatalogSpec, Content
 
 WIDTH = 4
 VECTORS = [Encoded(waves((2, 4))), Encoded(waves((2, 4), 1.3, 0.23))]
@@ -165,3 +171,71 @@ def test_the_fill_rule_counts_tensors_not_layers() -> None:
     by_layers = fill_in_order([nn.Linear(2, 3), nn.LayerNorm(3)])
     by_shapes = filled([(3, 2), (3,), (3,), (3,)], norms=[2])
     assert all(torch.equal(a, b) for a, b in zip(by_layers, by_shapes, strict=True))
+
+
+ITEMS_BS = np.array([[0, 1, 2, 3], [4, 5, 2, 5]])
+NEGATIVES_BL = np.array([[0, 4, 6], [1, 3, 6]])
+
+
+class Ids:
+    """A catalogue of ids alone."""
+
+    n_items = 7
+    counts_I = np.bincount(ITEMS_BS.ravel(), minlength=7)
+
+    def content(self, ids_N: object, modalities: object) -> dict[str, Content]:
+        """None."""
+        return {}
+
+    def feature_folder(self, modality: str, key: str) -> None:
+        """None."""
+
+
+@torch.no_grad()
+def set_sasrec(backbone: SASRec) -> None:
+    """Position table and first norm; query, key, value, output, norm, two layers and norm of each block."""
+    parameters: list[Tensor] = [backbone.position_LD, *backbone.norm.parameters()]
+    norms = [1]
+    for block in backbone.blocks:
+        assert isinstance(block, SASRecBlock)
+        parameters += [*block.query_key_value.weight.chunk(3), block.output.weight]
+        norms += [len(parameters), len(parameters) + 6]
+        for layer in (block.attention_norm, block.feed_in, block.feed_out, block.feed_norm):
+            parameters += [layer.weight, layer.bias]
+    assert len(parameters) == 27
+    values = filled([tuple(parameter.shape) for parameter in parameters], norms)
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def id_model() -> MMSR:
+    """MMSR on item ids with the specification's parameters."""
+    model = MMSR(width=WIDTH, item_id=True)
+    model.attach(CatalogSpec(7, 3, {}, {}, max_len=3), Ids())
+    model.double().eval()
+    assert isinstance(model.sequence, SASRec)
+    set_sasrec(model.sequence)
+    state = {"encoders.item_id.table.weight": waves((7, WIDTH), 0.2, 0.41)}
+    _, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    return model
+
+
+def test_loss_through_the_whole_model() -> None:
+    batch = SequenceCollate(Ids(), ())(TrainRows(np.arange(1, 3), ITEMS_BS, NEGATIVES_BL))
+    (value,) = id_model().training_loss(batch).values()
+    assert value.item() == pytest.approx(1.3791609, abs=1e-6)
+
+
+def test_scores_through_the_whole_model() -> None:
+    model, items_BS = id_model(), torch.from_numpy(ITEMS_BS)
+    with torch.no_grad():
+        item_ND = model.encode_items(torch.arange(7), {})
+        user_BLD = model.sequence(item_ND[items_BS[:, :-1]], items_BS[:, :-1] != 0)
+        positive_BL = (user_BLD * item_ND[items_BS[:, 1:]]).sum(-1)
+        negative_BL = (user_BLD * item_ND[torch.from_numpy(NEGATIVES_BL)]).sum(-1)
+    real_BL = items_BS[:, :-1] != 0
+    positive = [0.9152623, -0.7037885, -1.1593124, 0.9041295, 0.8442445]
+    negative = [-0.8065315, 0.734675, -0.9539347, -0.7858123, 0.7349203]
+    assert positive_BL[real_BL].tolist() == pytest.approx(positive, abs=1e-6)
+    assert negative_BL[real_BL].tolist() == pytest.approx(negative, abs=1e-6)
