@@ -10,6 +10,7 @@ import torch
 from zoo.fusion.attention import CoAttention, MergeAttention
 from zoo.fusion.base import Fusion
 from zoo.fusion.coarse import FiLM, Gated, ProjectedConcat, ProjectedSum
+from zoo.fusion.id_aware import IdAware
 from zoo.fusion.pooled import Add, Cat
 from zoo.names import near
 
@@ -27,6 +28,7 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
     "gated_dnn": partial(Gated, dnn=True),
     "co_att": CoAttention,
     "merge_attn": MergeAttention,
+    "id_aware": IdAware,
 }
 """Name -> what makes the fusion from (n_parts, width, dropout) and its own options."""
 SHARED = ("n_parts", "width", "dropout")
