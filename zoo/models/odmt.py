@@ -20,11 +20,13 @@ from zoo.fusion.project import Project
 from zoo.losses.distill import distillation_ce, distillation_ramp, log_shares, slot_ce, slot_scores
 from zoo.losses.in_batch import in_batch_ce
 from zoo.losses.rows import target_slots
+from zoo.sequence.create import backbone_class
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec, EvalBatch, SequenceBatch
 
 View = Literal["fused", "id", "text", "image", "audio", "video"]
 Init = Literal[0, 1, 2, 3]
+ID_TABLE = "encoders.item_id"
 
 
 class ODMT(SequentialRecommender):
@@ -83,6 +85,11 @@ class ODMT(SequentialRecommender):
             raise ValueError(
                 "ODMT fuses item ids with modalities: leave item_id true and give an encoder for text, image "
                 "or both."
+            )
+        if backbone_class(self.backbone).masked:
+            raise ValueError(
+                f"ODMT predicts next items, but the backbone {self.backbone!r} reads in both directions. "
+                "Take a causal one."
             )
         if self.loss != "in_batch":
             raise ValueError(
@@ -157,7 +164,8 @@ class ODMT(SequentialRecommender):
     def on_fit_start(self) -> None:
         """Fills the cache, and starts the id table of a new run."""
         super().on_fit_start()
-        if self.init and not self.id_started:
+        transferred = self.transferred is not None and f"{ID_TABLE}.table.weight" in self.transferred.loaded
+        if self.init and not self.id_started and not transferred:
             self.start_ids()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
@@ -171,7 +179,7 @@ class ODMT(SequentialRecommender):
         was_training = self.training
         self.eval()
         running = [m for m in self.specs if m not in self.features]
-        table = cast(ItemId, self.encoders["item_id"]).table.weight
+        table = cast(ItemId, self.get_submodule(ID_TABLE)).table.weight
         for ids_N, content in self._catalogue_chunks("Starting item ids", running):
             parts = self.encode_parts(ids_N, content)
             first = [cast(Tensor, parts[m].tokens_NTD)[:, 0].to(table.dtype) for m in self.id_sources()]
