@@ -4,7 +4,7 @@ from math import isqrt
 
 from torch import Tensor, nn
 
-from zoo.encoders.base import Encoded
+from zoo.encoders.base import Encoded, Encoder
 from zoo.encoders.tower import mean_tokens
 
 
@@ -66,3 +66,18 @@ class MapProject(nn.Module):
         map_NDHW = part.tokens_NTD.transpose(1, 2).reshape(len(part.tokens_NTD), -1, side, side)
         tokens_NTD = self.convolution(map_NDHW).relu().flatten(2).transpose(1, 2)
         return part._replace(tokens_NTD=tokens_NTD, pooled_ND=mean_tokens(tokens_NTD, part.mask_NT))
+
+
+def projection(encoder: Encoder, width: int, tokens: bool) -> Project | MapProject:
+    """What brings an encoder's output to the width of the model.
+
+    Args:
+        encoder: The tower.
+        width: Width D of the result.
+        tokens: Whether tokens are read, and not only the pooled vector.
+    """
+    if not tokens:
+        return Project(encoder.width, width)
+    if encoder.maps:
+        return MapProject(encoder.token_width, width)
+    return Project(encoder.token_width, width, tokens=True)

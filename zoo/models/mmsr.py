@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Encoded
 from zoo.fusion.create import check_fusion, create_fusion, fusion_needs_tokens
-from zoo.fusion.project import MapProject, Project
+from zoo.fusion.project import projection
 from zoo.losses.next_item import Loss
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec
@@ -87,20 +87,13 @@ class MMSR(SequentialRecommender):
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the projections and the fusion."""
         super().build_parts(spec)
-        self.heads = nn.ModuleDict({m: self.make_head(m) for m in self.specs})
+        self.heads = nn.ModuleDict(
+            {m: projection(self.encoder(m), self.width, self.uses_tokens) for m in self.specs}
+        )
         if self.n_parts > 1:
             self.fusion = create_fusion(
                 self.fusion_name, self.n_parts, self.width, self.dropout, **self.fusion_args
             )
-
-    def make_head(self, modality: str) -> nn.Module:
-        """The projection of a modality: of its tokens, of a feature map, or of its pooled vector."""
-        encoder = self.encoder(modality)
-        if not self.uses_tokens:
-            return Project(encoder.width, self.width)
-        if encoder.maps:
-            return MapProject(encoder.token_width, self.width)
-        return Project(encoder.token_width, self.width, tokens=True)
 
     def fuse(self, parts: dict[str, Encoded]) -> Tensor:
         """One vector an item (N, D): modalities in their order, then the id."""
