@@ -14,6 +14,10 @@ from zoo.names import short_names
 EXCLUDED: dict[tuple[str, str], str] = {}
 """(model, check) -> why the check does not apply."""
 
+SLOW = {(f"{name}_image", "check_learns") for name in ("sasrec", "gru4rec", "nextitnet", "bert4rec")}
+"""Half a minute each: an image tower from scratch, one negative a position. Its parts are seen to learn in
+other models."""
+
 
 @pytest.fixture(scope="session")
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -25,8 +29,21 @@ def case_of(name: str, root: Path) -> Case:
     return Case(model_factory(name, miniature(name)), Demo(root=str(root), size="tiny", batch_size=32))
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", short_names("model"))
+def every_pair() -> list[object]:
+    """Every model with every check."""
+    return [
+        pytest.param(
+            name,
+            check,
+            id=f"{name}-{check.__name__}",
+            marks=[pytest.mark.slow] if (name, check.__name__) in SLOW else [],
+        )
+        for name in short_names("model")
+        for check in CHECKS
+    ]
+
+
+@pytest.mark.parametrize(("name", "check"), every_pair())
 def test_conformance(name: str, check: Callable[[Case], None], demo_root: Path) -> None:
     if (name, check.__name__) in EXCLUDED:
         pytest.skip(EXCLUDED[name, check.__name__])
@@ -36,7 +53,7 @@ def test_conformance(name: str, check: Callable[[Case], None], demo_root: Path) 
 
 def test_exclusions_name_existing_models_and_checks() -> None:
     checks = {check.__name__ for check in CHECKS}
-    assert all(name in short_names("model") and check in checks for name, check in EXCLUDED)
+    assert all(name in short_names("model") and check in checks for name, check in [*EXCLUDED, *SLOW])
 
 
 def test_check_recommender_names_the_failed_check(demo_root: Path) -> None:
