@@ -35,6 +35,8 @@ def miniature(name: str) -> dict[str, Any]:
     for modality, tower in (("text", TEXT), ("image", IMAGE)):
         if modality in arguments and "config" not in arguments[modality]:
             overrides[modality] = tower
+            if isinstance(arguments[modality].get("tune"), int):
+                overrides[modality] = {**tower, "tune": "all"}  # frozen random blocks teach nothing
             if arguments[modality].get("cached"):
                 # Nothing of a frozen random tower is learnt: it must be wide to tell titles apart.
                 overrides[modality] = {**tower, "config": {**tower["config"], "hidden_size": 256}}

@@ -89,6 +89,7 @@ class ImageTower(Tower):
                 f"pool: cls of {self.spec.name!r}: this tower has no class token. Use default or mean."
             )
         self.pool = "own" if self.spec.pool == "default" else self.spec.pool
+        self.class_token = self.n_prefix > 0
 
     def pool_tokens(self, tokens_NTD: Tensor) -> Tensor:
         """One vector from the tokens of a layer: (N, T, D) to (N, D)."""

@@ -139,6 +139,7 @@ class TextEncoder(Tower):
         self.pool = (
             spec.pool if spec.pool != "default" else _default_pool(spec, config, self.causal, has_own_pool)
         )
+        self.class_token = not (self.causal or has_own_pool or config.is_encoder_decoder)
         self._blocks = find_blocks(network)
         self.keep = kept_states(spec, self.depth)
         self.width = self.measure()

@@ -1,7 +1,7 @@
 """Contrastive losses: InfoNCE with several positives a row, and between two views of the same rows.
 
 InfoNCE is that of "Representation Learning with Contrastive Predictive Coding",
-https://arxiv.org/abs/1807.03748. All are in float32 whatever the autocast state.
+https://arxiv.org/abs/1807.03748. All are in float32 at least, whatever the autocast state.
 """
 
 import torch
@@ -26,7 +26,7 @@ def multi_positive_nce(positive_PK: Tensor, negative_PC: Tensor, weight_P: Tenso
     >>> multi_positive_nce(torch.zeros(1, 2), torch.zeros(1, 6)).exp()
     tensor(4.)
     """
-    positive_PK, negative_PC = positive_PK.float(), negative_PC.float()
+    positive_PK, negative_PC = widened(positive_PK), widened(negative_PC)
     loss_P = torch.cat([positive_PK, negative_PC], dim=1).logsumexp(1) - positive_PK.logsumexp(1)
     return weighted_mean(loss_P, weight_P)
 
@@ -65,8 +65,13 @@ def symmetric_nce(
 
 
 def unit(x_ND: Tensor) -> Tensor:
-    """Rows scaled to length one, in float32; a zero row stays zero."""
-    return F.normalize(x_ND.float(), dim=-1)
+    """Rows scaled to length one, in float32 at least; a zero row stays zero."""
+    return F.normalize(widened(x_ND), dim=-1)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Half precision as float32; anything wider as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def weighted_mean(loss_P: Tensor, weight_P: Tensor | None) -> Tensor:
