@@ -1,26 +1,25 @@
-"""The base of every model: life cycle, steps, optimiser, exact evaluation, safe checkpoints.
+"""The base of every model: steps, optimiser, exact evaluation; ``zoo/lifecycle.py`` has how it comes to be.
 
 A paper overrides few methods (see ``zoo/models/README.md``); what Lightning does, Lightning does.
 """
 
 import copy
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
 from dataclasses import asdict, is_dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.callbacks.table import ResultRow
-from zoo.checkpoints import KEY, name_class, read_stamp, require_same_catalogue, require_same_length, stamp
+from zoo.lifecycle import Lifecycle
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
-from zoo.optim import Rates, Schedule, parameter_groups, rate_factor
+from zoo.optim import Rates, Schedule, parameter_groups, rate_factor, restore_optimizer
 from zoo.seeding import reseed
-from zoo.types import CatalogSpec, EvalBatch, ItemSource, ModelNeeds
+from zoo.transfer import FULL, Plan
+from zoo.types import EvalBatch, ModelNeeds
 
 COLD_BELOW = 10
 """An item with fewer training interactions is cold (MoRec, appendix A.1)."""
@@ -34,7 +33,7 @@ class Predictions(NamedTuple):
     score_BK: Tensor
 
 
-class Recommender(LightningModule, ABC):
+class Recommender(Lifecycle):
     """Base of all recommenders.
 
     Args:
@@ -49,10 +48,13 @@ class Recommender(LightningModule, ABC):
         top_k: Items recommended per user by ``predict``.
         item_chunk: Items encoded at a time when the whole catalogue is encoded.
         seed: Seed of every random draw in training; by default the one given to ``--seed_everything``.
+        init_from: Checkpoint of a trained model, or the folder of a run, whose best one it is then: parts of
+            it are where training starts. Resuming and testing never read it.
+        transfer: Components to take from there: ``full``, ``item``, ``user``, ``text``, ``image``, ``fusion``
+            and others the model has; one or a list.
+        freeze: Components that are not trained; one or a list.
+        transfer_optimizer: Go on with the source's optimiser too, its learning rates included.
     """
-
-    catalogue_bound: ClassVar[bool] = False
-    """Whether a parameter belongs to one catalogue row (an id table); instances may override it."""
 
     def __init__(
         self,
@@ -67,8 +69,12 @@ class Recommender(LightningModule, ABC):
         top_k: int = 10,
         item_chunk: int = 512,
         seed: int | None = None,
+        init_from: str | None = None,
+        transfer: list[str] | str = FULL,
+        freeze: list[str] | str | None = None,
+        transfer_optimizer: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(Plan.of(init_from, transfer, freeze, transfer_optimizer), compile)
         self.save_hyperparameters()
         self._make_hparams_plain()
         self.lr = lr
@@ -78,12 +84,9 @@ class Recommender(LightningModule, ABC):
         self.decay_norms_and_biases = decay_norms_and_biases
         self.schedule = schedule
         self.warmup_steps = warmup_steps
-        self.compile_parts = compile
         self.top_k = top_k
         self.item_chunk = item_chunk
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
-        self.spec: CatalogSpec | None = None
-        self.items: ItemSource | None = None
         self.table_ID: Tensor | None = None
         self.ranks: dict[str, RankHistogram] = {}
         self.slices: dict[str, Tensor] = {}
@@ -102,10 +105,6 @@ class Recommender(LightningModule, ABC):
         """What the model asks of the data; cheap, called before any parameter exists."""
 
     @abstractmethod
-    def build(self, spec: CatalogSpec) -> None:
-        """Makes the parameters; called once, when the sizes of the data are known."""
-
-    @abstractmethod
     def training_loss(self, batch: Any) -> dict[str, Tensor]:  # noqa: ANN401  # each family narrows it
         """Named parts of the loss of one batch; their sum is optimised."""
 
@@ -116,39 +115,6 @@ class Recommender(LightningModule, ABC):
     @abstractmethod
     def user_vectors(self, batch: EvalBatch, table_ID: Tensor) -> Tensor:
         """Vectors (B, D) whose inner products with the item table are the scores."""
-
-    # Life cycle ------------------------------------------------------------------------------------------
-
-    def setup(self, stage: str) -> None:
-        """Builds the model once from the data module's sizes and binds the catalogue."""
-        data = getattr(self.trainer, "datamodule", None)
-        if data is None:
-            raise RuntimeError(
-                f"{type(self).__name__} takes its catalogue from a data module, but the trainer got none: "
-                "call trainer.fit(model, datamodule=...) with a subclass of datamodules.base.RecDataModule."
-            )
-        self.attach(data.spec, data.items)
-
-    def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
-        """Binds a catalogue, building the parameters on the first call.
-
-        Raises:
-            CheckpointMismatchError: The model has per-item parameters of another catalogue.
-        """
-        if self.spec is None:
-            self.build(spec)
-            if self.compile_parts:
-                self.compile_modules()
-        elif self.catalogue_bound:
-            require_same_catalogue(self.spec, spec)
-        self.spec, self.items = spec, items
-
-    def compile_modules(self) -> None:
-        """Compiles the children in place, so that parameter names stay as they are."""
-        for child in self.children():
-            # A container is never called itself; what it holds is.
-            for module in child.children() if isinstance(child, nn.ModuleDict | nn.ModuleList) else [child]:
-                module.compile()
 
     # Training --------------------------------------------------------------------------------------------
 
@@ -182,6 +148,9 @@ class Recommender(LightningModule, ABC):
         optimizer = torch.optim.AdamW(
             self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay, fused=fused
         )
+        source = self.source_of_optimizer()
+        if source is not None:
+            restore_optimizer(optimizer, source.optimizers, str(source))
         if self.schedule == "constant" and not self.warmup_steps:
             return optimizer
         factor = rate_factor(
@@ -276,50 +245,6 @@ class Recommender(LightningModule, ABC):
         table_ID = self._table()
         item_BK, score_BK = top_k(self._users(batch, table_ID), table_ID, batch.hidden_BH, self.top_k)
         return Predictions(batch.user_B, item_BK, score_BK)
-
-    # Checkpoints -----------------------------------------------------------------------------------------
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what rebuilding without the data needs, in plain values."""
-        if self.spec is not None:
-            checkpoint[KEY] = stamp(type(self), self.spec, self.tower_configs())
-            name_class(checkpoint, type(self))
-
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Builds the model from the checkpoint when no data was bound, and refuses a foreign checkpoint.
-
-        Raises:
-            CheckpointMismatchError: The checkpoint is of another model or another catalogue.
-        """
-        stored = read_stamp(checkpoint, type(self))
-        if self.spec is None:
-            self.use_towers(stored.towers)
-            self.build(stored.spec)
-            self.spec = stored.spec
-            return
-        require_same_length(stored.spec, self.spec)
-        resuming = self._trainer is not None and self.trainer.state.fn == "fit"
-        if resuming or self.catalogue_bound:
-            require_same_catalogue(stored.spec, self.spec)
-
-    def tower_configs(self) -> dict[str, dict[str, Any]]:
-        """Architecture of every encoder in plain values; models with encoders override it."""
-        return {}
-
-    def use_towers(self, configs: dict[str, dict[str, Any]]) -> None:
-        """Makes ``build`` follow stored architectures instead of loading pre-trained weights."""
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # the keyword arguments are the superclass's
-        cls,
-        checkpoint_path: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
-    ) -> Self:
-        """Loads a model without its data; only tensors and plain values are read, nothing is executed."""
-        kwargs.setdefault("weights_only", True)
-        model = super().load_from_checkpoint(checkpoint_path, **kwargs)
-        assert isinstance(model, cls)
-        return model
 
     # Results ---------------------------------------------------------------------------------------------
 

@@ -18,11 +18,13 @@ class CheckpointMismatchError(RuntimeError):
 
 
 class Stamp(NamedTuple):
-    """The model class, the sizes it was built for, and the architecture of its towers."""
+    """The model class, the sizes it was built for, the architecture of its towers, and its components."""
 
     class_path: str
     spec: CatalogSpec
     towers: dict[str, dict[str, Any]]
+    components: dict[str, tuple[str, ...]]
+    """Component -> prefixes of its tensors' names."""
 
 
 def class_path(cls: type) -> str:
@@ -30,9 +32,10 @@ def class_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def stamp(cls: type, spec: CatalogSpec, towers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def plain_stamp(stamp: Stamp) -> dict[str, Any]:
     """The stamp in plain values, which ``torch.load(weights_only=True)`` reads."""
-    return {"class_path": class_path(cls), "spec": spec._asdict(), "towers": towers}
+    components = {name: list(prefixes) for name, prefixes in stamp.components.items()}
+    return {**stamp._asdict(), "spec": stamp.spec._asdict(), "components": components}
 
 
 def name_class(checkpoint: dict[str, Any], cls: type) -> None:
@@ -64,23 +67,55 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return stored
 
 
+def stamp_of(checkpoint: Mapping[str, Any], wanted: str) -> Stamp:
+    """The stamp of a checkpoint, of whatever class.
+
+    Args:
+        checkpoint: Its content.
+        wanted: What it is read for, for the error.
+
+    Raises:
+        CheckpointMismatchError: The checkpoint has none.
+    """
+    stored = checkpoint.get(KEY)
+    if stored is None:
+        raise CheckpointMismatchError(
+            f"{wanted}: expected a checkpoint written by mmzoo; this one has no '{KEY}' entry."
+        )
+    components = {name: tuple(prefixes) for name, prefixes in stored.get("components", {}).items()}
+    return Stamp(stored["class_path"], CatalogSpec(**stored["spec"]), stored["towers"], components)
+
+
 def read_stamp(checkpoint: Mapping[str, Any], cls: type) -> Stamp:
     """The stamp of a checkpoint that is to go into a model.
 
     Raises:
         CheckpointMismatchError: The checkpoint has none, or is of another class.
     """
-    stored = checkpoint.get(KEY)
-    if stored is None:
+    stored = stamp_of(checkpoint, class_path(cls))
+    if stored.class_path != class_path(cls):
         raise CheckpointMismatchError(
-            f"Expected a checkpoint written by mmzoo for {class_path(cls)}; this one has no '{KEY}' entry."
-        )
-    if stored["class_path"] != class_path(cls):
-        raise CheckpointMismatchError(
-            f"The checkpoint holds a {stored['class_path']}, the model is a {class_path(cls)}. Name "
+            f"The checkpoint holds a {stored.class_path}, the model is a {class_path(cls)}. Name "
             "the model it was trained as, or leave the model out: the checkpoint knows it."
         )
-    return Stamp(stored["class_path"], CatalogSpec(**stored["spec"]), stored["towers"])
+    return stored
+
+
+def find_checkpoint(folder: Path, name: str, option: str = "--ckpt_path") -> Path:
+    """The file of ``best`` or ``last`` in a run's folder.
+
+    Args:
+        folder: Of the run.
+        name: ``best`` or ``last``.
+        option: What asks for it, for the error.
+
+    Raises:
+        FileNotFoundError: The run has no such checkpoint.
+    """
+    found = sorted((folder / "checkpoints").glob(f"{name}*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"{option} {name}: there is no {name}*.ckpt in {folder / 'checkpoints'}.")
+    return found[-1]
 
 
 def require_same_catalogue(trained: CatalogSpec, found: CatalogSpec) -> None:

@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo.base import Recommender
-from zoo.checkpoints import CheckpointMismatchError, read_checkpoint, read_stamp
+from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint, read_stamp
 from zoo.parser import ZooParser
 
 RUN_DIR = "MMZOO_RUN_DIR"
@@ -196,8 +196,13 @@ class ZooCLI(LightningCLI):
         return f"{data or 'data'}/{model or 'model'}"
 
     def after_instantiate_classes(self) -> None:
-        """Takes the towers' architecture from a checkpoint to come: nothing is loaded to be overwritten."""
-        if self.checkpoint is not None:
+        """Takes the towers' architecture from a checkpoint to come: nothing is loaded to be overwritten.
+
+        Without one, what the model is to start from is looked at before any data is prepared.
+        """
+        if self.checkpoint is None:
+            self.model.check_transfer()
+        else:
             self.model.use_towers(read_stamp(self.checkpoint, type(self.model)).towers)
             self.checkpoint = None  # the trainer reads it again, into the model
 
@@ -224,18 +229,6 @@ class ZooCLI(LightningCLI):
         self.trainer.test(
             self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True, verbose=False
         )
-
-
-def find_checkpoint(folder: Path, name: str) -> Path:
-    """The file of ``best`` or ``last`` in a run's folder.
-
-    Raises:
-        FileNotFoundError: The run has no such checkpoint.
-    """
-    found = sorted((folder / "checkpoints").glob(f"{name}*.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(f"--ckpt_path {name}: there is no {name}*.ckpt in {folder / 'checkpoints'}.")
-    return found[-1]
 
 
 def is_child_rank() -> bool:

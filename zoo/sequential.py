@@ -80,6 +80,10 @@ class SequentialRecommender(ContentRecommender):
         masked = backbone_class(self.backbone).masked
         return super().needs()._replace(negatives="slots" if masked else "positions")
 
+    def components(self) -> dict[str, tuple[str, ...]]:
+        """The backbone is the user encoder."""
+        return {**super().components(), "user": ("sequence",)}
+
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the backbone; papers extend it."""
         self.sequence: nn.Module = self.make_backbone(spec)

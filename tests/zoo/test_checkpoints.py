@@ -3,26 +3,28 @@ import pytest
 from zoo.checkpoints import (
     KEY,
     CheckpointMismatchError,
+    Stamp,
+    plain_stamp,
     read_stamp,
     require_same_catalogue,
     require_same_length,
-    stamp,
 )
 from zoo.models.morec import MoRec, MoRecDSSM
 from zoo.types import CatalogSpec
 
+PARTS: dict[str, tuple[str, ...]] = {"text": ("encoders.text", "heads.text")}
 SPEC = CatalogSpec(10, 4, {"text": [1, 8]}, {}, max_len=5, fingerprint="a")
 
 
 def test_stamp_comes_back() -> None:
     towers = {"text": {"hidden_size": 8}}
-    found = read_stamp({KEY: stamp(MoRec, SPEC, towers)}, MoRec)
-    assert found == ("zoo.models.morec.MoRec", SPEC, towers)
+    found = read_stamp({KEY: plain_stamp(Stamp("zoo.models.morec.MoRec", SPEC, towers, PARTS))}, MoRec)
+    assert found == ("zoo.models.morec.MoRec", SPEC, towers, PARTS)
 
 
 def test_another_model_is_refused() -> None:
     with pytest.raises(CheckpointMismatchError, match=r"holds a zoo\.models\.morec\.MoRec, .*MoRecDSSM"):
-        read_stamp({KEY: stamp(MoRec, SPEC, {})}, MoRecDSSM)
+        read_stamp({KEY: plain_stamp(Stamp("zoo.models.morec.MoRec", SPEC, {}, PARTS))}, MoRecDSSM)
 
 
 def test_a_foreign_file_is_refused() -> None:

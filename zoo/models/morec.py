@@ -150,6 +150,15 @@ class MoRecDSSM(MoRec):
         """Pairs with one negative each."""
         return super().needs()._replace(batch="pair")
 
+    def components(self) -> dict[str, tuple[str, ...]]:
+        """Users are their table and the layers over it; layers over the item table go with the fusion."""
+        parts = super().components()
+        return {**parts, "fusion": (*parts["fusion"], "item_mlp"), "user": ("users", "user_mlp")}
+
+    def catalogue_rows(self) -> tuple[str, ...]:
+        """Ids of items and users."""
+        return (*super().catalogue_rows(), "users")
+
     def _mlp(self) -> nn.Sequential:
         return nn.Sequential(
             *(
