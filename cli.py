@@ -4,19 +4,23 @@
 followed by the recipe of the pair and by everything the user typed after the names, which wins.
 """
 
-import json
+import io
 import os
+import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
 from zoo import __version__
 from zoo.names import Kind, config_file, config_root, recipe_file, short_names
+from zoo.options import flatten, take_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 HELP = f"""mmzoo {__version__}: multimodal sequential recommenders on PyTorch Lightning
 
@@ -27,7 +31,9 @@ commands:
   validate   evaluate a checkpoint on the validation targets
   test       evaluate a checkpoint on the test targets, with 95 % confidence intervals
   predict    write the best items of every user to predictions.parquet
-  list       models, data sets and encoders
+  sweep      many runs of fit: every value of an option, or a study of several; one table
+  transfer   pre-train on some data, go on on other: from scratch, frozen, fine-tuned, ids only; one table
+  list       models, data sets, studies and encoders
 
 examples:
   mmzoo fit --model morec --data demo
@@ -35,12 +41,16 @@ examples:
   mmzoo fit --model morec --data demo --ckpt_path last           go on with an interrupted run
   mmzoo test --model morec --data demo --ckpt_path best
   mmzoo fit --model morec --data demo --print_config             every value the run would use
+  mmzoo sweep --model morec --data demo --vary model.lr=1e-3,2e-3 --seeds 3 --jobs 2
+  mmzoo sweep --study mmsr
 
-more: mmzoo fit --help
+more: mmzoo fit --help, mmzoo sweep --help, mmzoo transfer --help
       mmzoo fit --model.help zoo.models.morec.MoRec
       mmzoo fit --data.help datamodules.demo.Demo
 """
 COMMANDS = ("fit", "validate", "test", "predict")
+EXPERIMENTS = {"sweep": "zoo.experiments.sweep", "transfer": "zoo.experiments.transfer"}
+"""Commands of many runs, and the modules that know them."""
 
 
 class Expanded(NamedTuple):
@@ -51,21 +61,6 @@ class Expanded(NamedTuple):
     data: str
     typed: list[str]
     """The model's options that the user gave, without ``--model.``."""
-
-
-def take_option(argv: "Sequence[str]", option: str) -> tuple[str | None, list[str]]:
-    """The last value of ``--option value`` or ``--option=value``, and the line without it."""
-    value, rest, position = None, [], 0
-    while position < len(argv):
-        word = argv[position]
-        if word == option and position + 1 < len(argv):
-            value, position = argv[position + 1], position + 1
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-        else:
-            rest.append(word)
-        position += 1
-    return value, rest
 
 
 def resolve(kind: Kind, value: str) -> tuple[str, str]:
@@ -80,20 +75,6 @@ def resolve(kind: Kind, value: str) -> tuple[str, str]:
         return value, value.rpartition(".")[2].lower()
     path = config_file(kind, value)
     return str(path), path.stem
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> "Iterator[str]":
-    """Dotted options of a nested mapping, so that one value never replaces its siblings.
-
-    >>> list(flatten({"model": {"text": {"tune": 2}}, "trainer": {"callbacks+": [{"class_path": "A"}]}}))
-    ['--model.text.tune=2', '--trainer.callbacks+=[{"class_path": "A"}]']
-    """
-    for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if isinstance(value, dict) and not name.endswith(".config"):
-            yield from flatten(value, name)
-        else:
-            yield f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def checkpoint_class(path: str | None) -> str | None:
@@ -147,15 +128,52 @@ def print_list() -> None:
     """Prints models, data sets and encoders."""
     from zoo.encoders.names import list_encoders
 
-    kinds: tuple[tuple[Kind, str], ...] = (("model", "Models"), ("data", "Data sets"))
+    kinds: tuple[tuple[Kind, str], ...] = (
+        ("model", "Models (--model NAME)"),
+        ("data", "Data sets (--data NAME)"),
+        ("study", "Studies (mmzoo sweep --study NAME, mmzoo transfer --study NAME)"),
+    )
     for kind, title in kinds:
-        print(f"{title} (--{kind} NAME)")
+        print(title)
         for name in short_names(kind):
             print(f"  {name:<22} {describe(config_file(kind, name))}")
         print()
     print("Encoders (--model.text.name NAME, --model.image.name NAME)")
     for name, description in list_encoders():
         print(f"  {name:<22} {description}")
+
+
+def check_line(argv: "Sequence[str]") -> None:
+    """Parses a command line and makes its model, if it is one of ours, but runs nothing.
+
+    Raises:
+        ValueError: It would be refused; the message is the parser's or the model's.
+    """
+    printed, errors = io.StringIO(), io.StringIO()
+    try:
+        with redirect_stdout(printed), redirect_stderr(errors):
+            main([*argv, "--print_config"])
+    except SystemExit as stop:
+        if stop.code not in (0, None):
+            text = stop.code if isinstance(stop.code, str) else errors.getvalue()
+            raise ValueError(text.strip().removeprefix("mmzoo: ")) from None
+    model = yaml.safe_load(printed.getvalue())["model"]
+    if model["class_path"].startswith("zoo.models."):  # they are made in no time, and check their own values
+        from zoo.factory import instantiate
+
+        instantiate(model)
+
+
+def experiment(name: str, argv: "Sequence[str]") -> None:
+    """Runs a command of many runs; each of them is this command again, in a process of its own."""
+    command = (sys.executable, str(Path(__file__).resolve()))
+    try:
+        import_module(EXPERIMENTS[name]).main(argv, command, check_line)
+    except (ValueError, OSError) as error:
+        sys.exit(f"mmzoo: {error}")
+    except KeyboardInterrupt:
+        print("mmzoo: stopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def main(args: "Sequence[str] | None" = None) -> None:
@@ -170,12 +188,16 @@ def main(args: "Sequence[str] | None" = None) -> None:
     if argv[0] == "list":
         print_list()
         return
+    if argv[0] in EXPERIMENTS:
+        experiment(argv[0], argv[1:])
+        return
     if argv[0] not in COMMANDS:
         from zoo.names import near
 
-        close = near(argv[0], [*COMMANDS, "list"])
+        known = [*COMMANDS, *EXPERIMENTS, "list"]
+        close = near(argv[0], known)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        sys.exit(f"mmzoo: there is no command '{argv[0]}'.{hint} Known: {', '.join(COMMANDS)}, list.")
+        sys.exit(f"mmzoo: there is no command '{argv[0]}'.{hint} Known: {', '.join(known)}.")
     sys.path.append(os.getcwd())  # a user's own mine.GatedRec is found from where the command runs
     try:
         expanded = expand_names(argv)

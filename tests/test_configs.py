@@ -8,6 +8,7 @@ import yaml
 
 import cli
 from zoo.names import config_root, short_names
+from zoo.options import flatten
 
 
 def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def test_recipe_applies(recipe: Path, capsys: pytest.CaptureFixture[str]) -> Non
     model = recipe.stem if recipe.stem in short_names("model") else "morec"
     config = printed(["fit", "--model", model, "--data", recipe.parent.name], capsys)
     values = yaml.safe_load(recipe.read_text())
-    for option in cli.flatten(values):
+    for option in flatten(values):
         name, _, value = option.removeprefix("--").partition("=")
         if "+" in name:
             continue

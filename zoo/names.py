@@ -4,7 +4,13 @@ import difflib
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["model", "data"]
+Kind = Literal["model", "data", "study"]
+OTHERWISE: dict[Kind, tuple[str, str]] = {
+    "model": ("model", "A class path (mine.GatedRec) or a YAML file"),
+    "data": ("data set", "A class path (mine.MyData) or a YAML file"),
+    "study": ("study", "A YAML file"),
+}
+"""What a kind is called, and what may stand in the place of a short name."""
 
 
 def config_root() -> Path:
@@ -47,10 +53,9 @@ def config_file(kind: Kind, name: str) -> Path:
     known_names = short_names(kind)
     close = near(name, known_names)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
-    what = "model" if kind == "model" else "data set"
+    what, else_ = OTHERWISE[kind]
     raise ValueError(
-        f"There is no {what} named '{name}'. {hint}Known: {', '.join(known_names)}. "
-        f"A class path (mine.{'GatedRec' if kind == 'model' else 'MyData'}) or a YAML file works too."
+        f"There is no {what} named '{name}'. {hint}Known: {', '.join(known_names)}. {else_} works too."
     )
 
 

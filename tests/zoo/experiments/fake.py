@@ -1,0 +1,42 @@
+"""Stands for ``mmzoo`` where many runs are made: takes the same line, finds what the line asks it to find.
+
+``--hits=N`` of the 100 users have their target at rank 1, one more with every seed and ten more with
+``--model.init_from``; ``--fail=true`` ends in an error, ``--sleep=S`` takes its time after a checkpoint.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+USERS = 100
+
+
+def main(argv: list[str]) -> None:
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in argv[1:])
+    folder = Path(options["run_dir"])
+    print("line:", json.dumps(argv))
+    print("threads:", os.environ["OMP_NUM_THREADS"], "gpu:", os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if options.get("fail") == "true":
+        sys.exit("mmzoo: the loss was NaN")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    print("from:", time.time())
+    time.sleep(float(options.get("sleep", 0)) if "ckpt_path" not in options else 0)
+    print("until:", time.time())
+    if options.get("untested") == "true":
+        return
+    hits = int(options.get("hits", 20)) + int(options["seed_everything"])
+    hits += 10 if "model.init_from" in options else 0
+    if "FAKE_RANKS" in os.environ:  # made by a fixture: polars takes longer to import than all else here
+        shutil.copy(Path(os.environ["FAKE_RANKS"]) / f"{hits}.parquet", folder / "ranks.parquet")
+    value = hits / USERS
+    row = {"slice_name": "all", "metrics": {"hr@10": value, "ndcg@10": value}, "users": USERS}
+    cost = {"parameters": 1234, "trainable": 1234, "train_seconds": 2.0}
+    (folder / "results.json").write_text(json.dumps({"rows": [row], "cost": cost}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
