@@ -59,7 +59,7 @@ class SequentialRecommender(ContentRecommender):
             raise ValueError(
                 f"width must be a multiple of n_heads; found width {self.width}, n_heads {n_heads}."
             )
-        if backbone_class(backbone).masked and loss not in MASKED_LOSSES:
+        if backbone_class(backbone, self.backbone_args).masked and loss not in MASKED_LOSSES:
             raise ValueError(
                 f"The backbone {backbone!r} guesses hidden items, not next ones: loss: {loss} does not fit "
                 f"it. Take one of {', '.join(sorted(MASKED_LOSSES))}, or another backbone."

@@ -1,5 +1,6 @@
 """Sequence backbones by name."""
 
+from collections.abc import Collection
 from inspect import signature
 from typing import Any
 
@@ -19,17 +20,32 @@ BACKBONES: dict[str, type[Backbone]] = {
 """Name -> class; what a class takes beside the arguments that all share are its options."""
 
 
-def backbone_class(name: str) -> type[Backbone]:
+SHARED = ("width", "max_len", "n_layers", "n_heads", "dropout")
+"""Arguments that a model gives to every backbone that takes them."""
+
+
+def backbone_class(name: str, options: Collection[str] = ()) -> type[Backbone]:
     """The class of a backbone's name.
 
+    Args:
+        name: One of ``BACKBONES``.
+        options: Names of options it must have.
+
     Raises:
-        ValueError: There is no such backbone; the message says what is near.
+        ValueError: There is no such backbone, or it has no such option; the message says what there is.
     """
     if name not in BACKBONES:
         close = near(name, list(BACKBONES))
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise ValueError(f"There is no backbone named {name!r}.{hint} Known: {', '.join(BACKBONES)}.")
-    return BACKBONES[name]
+    make = BACKBONES[name]
+    own = [option for option in signature(make).parameters if option not in SHARED]
+    if unknown := [option for option in options if option not in own]:
+        raise ValueError(
+            f"The backbone {name!r} has no option {' or '.join(map(repr, unknown))}; "
+            f"its options are: {', '.join(own) or 'none'}."
+        )
+    return make
 
 
 def create_backbone(
@@ -55,19 +71,8 @@ def create_backbone(
     Raises:
         ValueError: There is no such backbone, or it has no such option.
     """
-    make = backbone_class(name)
-    shared: dict[str, Any] = {
-        "width": width,
-        "max_len": max_len,
-        "n_layers": n_blocks,
-        "n_heads": n_heads,
-        "dropout": dropout,
-    }
+    make = backbone_class(name, options)
+    values = dict(zip(SHARED, (width, max_len, n_blocks, n_heads, dropout), strict=True))
     known = signature(make).parameters
-    own = [option for option in known if option not in shared]
-    if unknown := [option for option in options if option not in own]:
-        raise ValueError(
-            f"The backbone {name!r} has no option {' or '.join(map(repr, unknown))}; "
-            f"its options are: {', '.join(own) or 'none'}."
-        )
-    return make(**{argument: value for argument, value in shared.items() if argument in known}, **options)
+    shared: dict[str, Any] = {argument: value for argument, value in values.items() if argument in known}
+    return make(**shared, **options)
