@@ -161,7 +161,10 @@ def check_cached(case: Case) -> None:
         model.cache_features()
         cached = total_loss(model, batch)
     gap = abs(running - cached).item()
-    assert gap < 1e-4, f"The loss is {running:.6f} with running towers and {cached:.6f} from their cache."
+    # Tokens are kept in half precision: what that costs grows with the loss.
+    assert gap < 1e-4 * max(1.0, abs(running.item())), (
+        f"The loss is {running:.6f} with running towers and {cached:.6f} from their cache."
+    )
 
 
 def check_deterministic(case: Case) -> None:
