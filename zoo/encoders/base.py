@@ -27,6 +27,9 @@ class EncoderSpec:
             image: its patches), ``mean_all`` (class token included).
         max_tokens: Text tokens kept, special ones included.
         image_size: Side of the prepared square image in pixels; by default the tower's own.
+        mask_ratio: Share of the patches that a ViT-MAE drops at random (0.75 in its pre-training, and in the
+            released code of MMSR): anew in every training step, the same patches of every picture in
+            evaluation. The ratio in the network's own configuration is not used.
         cached: Encode the catalogue once with the frozen tower and train on the stored vectors (two-stage).
         states: Layer states returned: ``none``, ``all``, or a list of indices; 0 is the embedding output.
         checkpointing: Recompute activations in the backward pass: less memory, more time.
@@ -42,6 +45,7 @@ class EncoderSpec:
     pool: Literal["default", "cls", "mean", "mean_all"] = "default"
     max_tokens: int = 30
     image_size: int | None = None
+    mask_ratio: float = 0.0
     cached: bool = False
     states: list[int] | Literal["none", "all"] = field(default="none")
     checkpointing: bool = False

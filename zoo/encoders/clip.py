@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,10 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 from zoo.encoders.base import Encoded, Encoder, EncoderSpec
+from zoo.encoders.clip_image import ClipImageEncoder, block_names, clip_size
 from zoo.encoders.hub import ask_hub, ways_out
-from zoo.encoders.image import ImageTower, ImageTransform
+from zoo.encoders.image import ImageTransform
+from zoo.encoders.missing import near_names
 from zoo.encoders.text import PAD, TextTransform
 from zoo.encoders.tower import EmbeddingOutput, Tower, kept_states, last_token, mean_tokens, stack_states
 from zoo.encoders.weights import load_weights
@@ -24,6 +27,7 @@ from zoo.types import Content
 Side = Literal["visual", "text"]
 
 _CONTEXT = 77
+_SIDES = ("embed_dim", "vision_cfg", "text_cfg")
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 # The other side of a model is not wanted: it is made as small as the library allows.
 _TINY: dict[Side, dict[str, Any]] = {
@@ -36,8 +40,9 @@ class ClipTokenizer:
     """CLIP's byte-pair tokenizer; its vocabulary comes with open_clip."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - options of the library's tokenizer
-        self.tokenizer = SimpleTokenizer(**options)
-        self.key = f"clip-bpe:{len(self.tokenizer.encoder)}:{json.dumps(options, sort_keys=True)}"
+        named = json.dumps(options, sort_keys=True)
+        self.tokenizer = _byte_pairs(named)
+        self.key = f"clip-bpe:{len(self.tokenizer.encoder)}:{named}"
 
     def __call__(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Ids of each text between start and end token, at most ``max_tokens``."""
@@ -45,66 +50,10 @@ class ClipTokenizer:
         return [[start, *self.tokenizer.encode(text)[: max_tokens - 2], end] for text in texts]
 
 
-class ClipImageEncoder(ImageTower):
-    """The image side.
-
-    Args:
-        network: The side's network.
-        architecture: Configuration of the whole model.
-        spec: What was asked for; ``pool: default`` is the model's projected image vector; ``cls`` and
-            ``mean`` read the last block's output before its norm, as do the tokens and states.
-    """
-
-    def __init__(self, network: nn.Module, architecture: dict[str, Any], spec: EncoderSpec) -> None:
-        super().__init__(network, spec)
-        self.architecture = architecture
-        self.size = clip_size(architecture)
-        self.resblocks = _resblocks(network)
-        self.n_prefix = 1 if self.resblocks is not None else 0
-        self.choose_pool()
-        self.depth = 0 if self.resblocks is None else len(self.resblocks)
-        if self.resblocks is None and (spec.states != "none" or self.pool != "own"):
-            raise ValueError(
-                f"{spec.name!r} is no ViT: only its own pooled vector is offered. Leave states and pool at "
-                "their defaults, or name the image tower as timm/<model>."
-            )
-        self.keep = kept_states(spec, self.depth)
-        self._embedded = EmbeddingOutput(self.resblocks[0]) if self.resblocks and 0 in self.keep else None
-        self.width = self.measure()
-
-    def config(self) -> dict[str, Any]:
-        """The model's open_clip configuration, both sides."""
-        return deepcopy(self.architecture)
-
-    def blocks(self) -> list[list[str]]:
-        """Embedding, then each block; one block for a side that is no ViT."""
-        if self.resblocks is None:
-            return [[], ["network."]]
-        embedding = ["class_embedding", "positional_embedding", "conv1.", "ln_pre."]
-        return _block_names(embedding, len(self.resblocks))
-
-    def forward(self, content: Content) -> Encoded:
-        """Encodes ``pixels`` (N, 3, size, size) uint8."""
-        x = self.normalised(content)
-        present_N = content.get("present")
-        if self.resblocks is None:
-            return Encoded(self.network(x), present_N=present_N)
-        indices = sorted({self.depth - 1, *(k - 1 for k in self.keep if k > 0)})
-        output = self.network.forward_intermediates(
-            x, indices=indices, output_fmt="NLC", output_extra_tokens=True
-        )
-        pairs = zip(output["image_intermediates_prefix"], output["image_intermediates"], strict=True)
-        layers = dict(zip(indices, (torch.cat(pair, dim=1) for pair in pairs), strict=True))
-        if self._embedded is not None:
-            layers[-1] = self._embedded.take()
-        tokens_NTD = layers[self.depth - 1]
-        states = [self.pool_tokens(layers[k - 1]) for k in self.keep]
-        return Encoded(
-            pooled_ND=output["image_features"] if self.pool == "own" else self.pool_tokens(tokens_NTD),
-            tokens_NTD=tokens_NTD,
-            states_NKD=stack_states(self.spec.name, states) if states else None,
-            present_N=present_N,
-        )
+@lru_cache(maxsize=1)
+def _byte_pairs(options: str) -> Any:  # noqa: ANN401 - the library's tokenizer
+    """The library's tokenizer with options given as JSON; unpacking its vocabulary takes half a second."""
+    return SimpleTokenizer(**json.loads(options))
 
 
 class ClipTextEncoder(Tower):
@@ -141,7 +90,7 @@ class ClipTextEncoder(Tower):
 
     def blocks(self) -> list[list[str]]:
         """Embedding, then each block."""
-        return _block_names(["token_embedding.", "positional_embedding"], len(self.resblocks))
+        return block_names(["token_embedding.", "positional_embedding"], len(self.resblocks))
 
     def blank(self) -> Content:
         """One title of three tokens."""
@@ -179,7 +128,7 @@ class ClipTextEncoder(Tower):
 
     def _pool(self, tokens_NTD: Tensor, mask_NT: Tensor) -> Tensor:
         """One vector an item: the last real token, which is the end token, or the mean."""
-        if self.spec.pool == "mean":
+        if self.spec.pool in ("mean", "mean_all"):
             return mean_tokens(tokens_NTD, mask_NT)
         return last_token(tokens_NTD, mask_NT)
 
@@ -202,6 +151,7 @@ def clip_architecture(spec: EncoderSpec) -> dict[str, Any]:
     folder = Path(spec.name).expanduser() / "open_clip_config.json"
     if spec.config:
         config = deepcopy(spec.config)
+        _check_keys(spec.name, config)
     elif folder.is_file():
         config = json.loads(folder.read_text(encoding="utf-8"))["model_cfg"]
     else:
@@ -211,7 +161,8 @@ def clip_architecture(spec: EncoderSpec) -> dict[str, Any]:
             near = difflib.get_close_matches(name, open_clip.list_models(), n=5)
             raise ValueError(
                 f"open_clip (version {open_clip.__version__}) has no model {name!r}. Near: "
-                f"{', '.join(near) or 'nothing'}. All names: open_clip.list_models()."
+                f"{', '.join(near) or 'nothing'}. All names: open_clip.list_models(). A folder with "
+                "open_clip_config.json and weights is named by its path alone."
             )
     if spec.image_size:
         config["vision_cfg"]["image_size"] = spec.image_size
@@ -263,10 +214,21 @@ def text_transform(spec: EncoderSpec, architecture: dict[str, Any]) -> TextTrans
     return TextTransform(tokenizer, min(spec.max_tokens, text.get("context_length", _CONTEXT)))
 
 
-def clip_size(architecture: dict[str, Any]) -> int:
-    """Side of the model's pictures in pixels."""
-    size = architecture["vision_cfg"].get("image_size", 224)
-    return int(size[0] if isinstance(size, list | tuple) else size)
+def _check_keys(name: str, config: dict[str, Any]) -> None:
+    """Refuses settings that no model of the library has, and a model without its two sides."""
+    known = {key for model in open_clip.list_models() for key in open_clip.get_model_config(model) or {}}
+    unknown = [key for key in config if key not in known]
+    missing = [key for key in _SIDES if key not in config]
+    if unknown or missing:
+        raise ValueError(
+            f"config of {name!r}: unknown {unknown}, missing {missing}. It is open_clip's configuration of a "
+            f"whole model: embed_dim, vision_cfg, text_cfg, and optionally {sorted(known - {*_SIDES})}."
+        )
+
+
+def near_clip(name: str) -> list[str]:
+    """Names of open_clip's list near a name that was not found, as an encoder's name is written."""
+    return [f"open_clip/{model}" for model in near_names(name, open_clip.list_models())]
 
 
 def _check_text(spec: EncoderSpec, architecture: dict[str, Any]) -> None:
@@ -321,14 +283,3 @@ def _released(spec: EncoderSpec, side: Side) -> tuple[Any, bool]:
 def _name_and_tag(spec: EncoderSpec) -> tuple[str, str]:
     name, _, tag = spec.name.removeprefix("open_clip/").partition("/")
     return name, tag
-
-
-def _resblocks(network: nn.Module) -> Any | None:  # noqa: ANN401 - the library's module list
-    """Blocks of a ViT; None for towers of another kind."""
-    transformer = getattr(network, "transformer", None)
-    return None if transformer is None else transformer.resblocks
-
-
-def _block_names(embedding: list[str], n_blocks: int) -> list[list[str]]:
-    blocks = [[f"network.transformer.resblocks.{i}."] for i in range(n_blocks)]
-    return [[f"network.{name}" for name in embedding], *blocks]

@@ -41,8 +41,7 @@ def create_transform(modality: str, spec: EncoderSpec) -> ContentTransform:
         ValueError: Unknown modality, model type or option.
         OSError: A tokenizer or configuration is neither here nor on the hub.
     """
-    _check(modality)
-    library = library_of(spec)
+    library = _check(modality, spec)
     if library == "open_clip":
         from zoo.encoders.clip import clip_transform
 
@@ -73,8 +72,7 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
         ValueError: Unknown modality, name or option.
         OSError: Weights or architecture are neither here nor on the hub.
     """
-    _check(modality)
-    library = library_of(spec)
+    library = _check(modality, spec)
     if not pretrained and spec.config is None and library == "transformers":
         raise ValueError(f"{spec.name!r} without weights needs `config`, the architecture to build.")
     if library == "open_clip":
@@ -94,7 +92,12 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
     return VisionEncoder.of(spec, pretrained)
 
 
-def _check(modality: str) -> None:
+def _check(modality: str, spec: EncoderSpec) -> Library:
+    """The library that builds the tower.
+
+    Raises:
+        ValueError: There is no such modality, or the library has no tower of it.
+    """
     if modality in ("audio", "video"):
         raise ValueError(
             f"No {modality} tower yet: audio and video encoders come with the media towers. "
@@ -102,3 +105,10 @@ def _check(modality: str) -> None:
         )
     if modality not in ("text", "image"):
         raise ValueError(f"Unknown modality {modality!r}: expected text or image.")
+    library = library_of(spec)
+    if modality == "text" and library == "timm":
+        raise ValueError(
+            f"{spec.name!r} cannot be the text encoder: timm has image networks only. Give it as the image "
+            "encoder, or name a text network of transformers or open_clip here."
+        )
+    return library

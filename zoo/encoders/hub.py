@@ -6,13 +6,17 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, StrictDataclassError
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     CONFIG_MAPPING,
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    MODEL_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForTextEncoding,
@@ -20,9 +24,11 @@ from transformers import (
 )
 
 from zoo.encoders.base import EncoderSpec
+from zoo.encoders.missing import Side, elsewhere, near_paths
 from zoo.encoders.weights import load_weights
 
 _HOUSEKEEPING = ("_name_or_path", "architectures", "id2label", "label2id", "transformers_version", "dtype")
+_INPUTS: dict[Side, str] = {"text": "input_ids", "vision": "pixel_values"}
 _COMPLETE = "transformers_version"
 """Marks a configuration the library wrote, which may hold settings of other versions."""
 _STACKS = ("layers", "layer", "blocks", "block", "stages", "h", "albert_layer_groups")
@@ -35,13 +41,13 @@ _EMBEDDING = re.compile(
 def ways_out(name: str, wanted: str) -> str:
     """The ways out of a missing network, as the end of an error message."""
     return (
-        f"{name!r} was wanted for {wanted}. Ways out: name a local folder that holds the files; on a machine "
-        "with network, run once so that they are kept in the hub's cache; or give `config` (and `weights`, a "
-        "local file) to build the tower without the hub."
+        f"{name!r} was wanted for {wanted}. Ways out: name a local folder that holds the files, as a path "
+        "(/towers/mine or ./mine); on a machine with network, run once so that they are kept in the hub's "
+        "cache; or give `config` (and `weights`, a local file) to build the tower without the hub."
     )
 
 
-def from_hub(load: Callable[[bool], Any], name: str, wanted: str) -> Any:  # noqa: ANN401 - what `load` gives
+def from_hub(load: Callable[[bool], Any], name: str, wanted: str, side: Side) -> Any:  # noqa: ANN401 - what `load` gives
     """Loads from a folder or the hub's cache first, then from the hub if that answers.
 
     Without a network the library's own loader retries for the better part of a minute; one short question
@@ -51,6 +57,7 @@ def from_hub(load: Callable[[bool], Any], name: str, wanted: str) -> Any:  # noq
         load: Loads with ``local_files_only`` as its argument.
         name: Folder or hub name.
         wanted: What is being loaded, for the message.
+        side: What kind of tower it is for.
 
     Raises:
         OSError: Not found; the message says what was asked and what to do.
@@ -66,13 +73,24 @@ def from_hub(load: Callable[[bool], Any], name: str, wanted: str) -> Any:  # noq
             f"{_first_line(local_error)}. It holds {listing}."
         ) from local_error
     if name.startswith(("/", "./", "../", "~")):
-        raise FileNotFoundError(f"There is no folder {name!r}. {ways_out(name, wanted)}") from None
-    ask_hub(name, name, wanted)
+        near = near_paths(name)
+        raise FileNotFoundError(f"There is no folder {name!r}{near}. {ways_out(name, wanted)}") from None
+    ask_hub(name, name, wanted, side=side)
     return load(False)
 
 
-def ask_hub(repository: str, name: str, wanted: str, files: Sequence[str] = ()) -> None:
+def ask_hub(
+    repository: str, name: str, wanted: str, files: Sequence[str] = (), side: Side | None = None
+) -> None:
     """One short question to the hub: is this model there? None is asked if one of the files is in the cache.
+
+    Args:
+        repository: The model's name on the hub.
+        name: What the user wrote.
+        wanted: What is being loaded, for the message.
+        files: Files of which one is enough.
+        side: Kind of tower whose name may have been meant for another library; None where a library's own
+            list has the name.
 
     Raises:
         OSError: It is not, or the hub does not answer; the message says what to do.
@@ -82,14 +100,15 @@ def ask_hub(repository: str, name: str, wanted: str, files: Sequence[str] = ()) 
     try:
         HfApi().model_info(repository, timeout=10)
     except RepositoryNotFoundError as error:
-        near = near_model_types(name) if name == repository else ""
         gated = isinstance(error, GatedRepoError)
         kind = "asks for a licence to be accepted" if gated else "has no such model"
-        raise OSError(f"The hub {kind}: {repository!r}{near}. {ways_out(name, wanted)}") from None
+        local = "" if side is None else f" {name!r} is no local folder either. {elsewhere(name, side)}"
+        raise OSError(f"The hub {kind}: {repository!r}.{local} {ways_out(name, wanted)}") from None
     except Exception as error:  # the client raises whatever its transport does
+        others = "" if side is None else f"{elsewhere(name, side)} "
         raise OSError(
             f"{name!r} is neither a local folder nor in the hub's cache, and the hub does not answer "
-            f"({type(error).__name__}). {ways_out(name, wanted)}"
+            f"({type(error).__name__}). {others}{ways_out(name, wanted)}"
         ) from None
 
 
@@ -99,11 +118,12 @@ def near_model_types(name: str) -> str:
     return f" (with `config`, these model types are near: {', '.join(near)})" if near else ""
 
 
-def read_config(spec: EncoderSpec, side: Literal["text", "vision"]) -> PretrainedConfig:
+def read_config(spec: EncoderSpec, side: Side) -> PretrainedConfig:
     """The architecture a spec names, cut to one side if the network has two (CLIP).
 
     Raises:
-        ValueError: Unknown model type, or a key its configuration does not have.
+        ValueError: Unknown model type, a key its configuration does not have, or a network that reads
+            something else than this side's content.
         OSError: The hub or folder does not have it.
     """
     if spec.config is None:
@@ -111,6 +131,7 @@ def read_config(spec: EncoderSpec, side: Literal["text", "vision"]) -> Pretraine
             lambda local: AutoConfig.from_pretrained(spec.name, local_files_only=local),
             spec.name,
             "its architecture (config.json)",
+            side,
         )
     else:
         values = {k: v for k, v in spec.config.items() if k not in _HOUSEKEEPING}
@@ -129,9 +150,55 @@ def read_config(spec: EncoderSpec, side: Literal["text", "vision"]) -> Pretraine
                 f"config of {spec.name!r}: {unknown} are not settings of {kind.__name__}. "
                 f"Near {unknown[0]!r}: {near or sorted(known)[:8]}."
             )
-        config = kind.from_dict(values)
+        try:
+            config = kind.from_dict(values)
+        except (StrictDataclassError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"config of {spec.name!r} is refused by {kind.__name__}: {reason}") from error
     part = getattr(config, f"{side}_config", None)
-    return part if isinstance(part, PretrainedConfig) else config
+    config = part if isinstance(part, PretrainedConfig) else config
+    _check_kind(config, spec, side)
+    return config
+
+
+def _check_kind(config: PretrainedConfig, spec: EncoderSpec, side: Side) -> None:
+    network = MODEL_MAPPING.get(type(config), None)
+    reads = getattr(network, "main_input_name", None)  # some types have several networks: nothing is known
+    if reads in (None, _INPUTS[side]):
+        return
+    wanted, other = ("text", "image") if side == "text" else ("image", "text")
+    swap = f"Give it as the {other} encoder, or name" if reads in _INPUTS.values() else "Name"
+    raise ValueError(
+        f"{spec.name!r} cannot be the {wanted} encoder: its network ({getattr(network, '__name__', '')}) "
+        f"reads {reads}. {swap} a network here that reads {_INPUTS[side]}."
+    )
+
+
+def _recompute_blocks(network: nn.Module, spec: EncoderSpec) -> None:
+    """Checkpointing for networks whose library class has none: each block's forward pass is run again."""
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        raise ValueError(
+            f"checkpointing: {type(network).__name__} ({spec.name!r}) does not support it, and its batch "
+            "norms would count every batch twice. Leave checkpointing out, or use the tower of timm."
+        )
+    for block in find_blocks(network)[1:]:
+        for prefix in block:
+            part = network.get_submodule(prefix.removesuffix("."))
+            part.forward = _recomputed(part, part.forward)
+
+
+def _recomputed(part: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the part takes and gives
+        if part.training and torch.is_grad_enabled():
+            return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        return forward(*args, **kwargs)
+
+    return run
+
+
+def is_encoder_decoder(config: PretrainedConfig) -> bool:
+    """Whether a configuration is of T5's kin, of which the encoder is used: also where it was saved alone."""
+    return bool(config.is_encoder_decoder or type(config)().is_encoder_decoder)
 
 
 def plain_config(config: PretrainedConfig) -> dict[str, Any]:
@@ -141,17 +208,28 @@ def plain_config(config: PretrainedConfig) -> dict[str, Any]:
     return kept | {"model_type": config.model_type}
 
 
-def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool) -> nn.Module:
+def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool, side: Side) -> nn.Module:
     """The network with the weights the spec asks for, in float32, without a pooler that would go unused.
 
     Raises:
         ValueError: The stored weights lack a part of the network.
         OSError: The hub or folder does not have the weights.
     """
-    auto: Any = AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
+    auto: Any = AutoModelForTextEncoding if is_encoder_decoder(config) else AutoModel
+    if auto is AutoModelForTextEncoding and type(config) not in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        raise ValueError(
+            f"transformers does not offer the encoder of {spec.name!r} ({config.model_type}) on its own: "
+            "choose an encoder such as BERT, a decoder such as OPT, or T5's kin."
+        )
     network: nn.Module
     if spec.config is not None or not pretrained or spec.weights is not None:
-        network = auto.from_config(config)
+        try:
+            network = auto.from_config(config)
+        except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(
+                f"transformers makes no {type(config).__name__} network of {spec.name!r} "
+                f"({type(error).__name__}: {_first_line(error)}). Check its configuration."
+            ) from error
     else:
         network, report = from_hub(
             lambda local: auto.from_pretrained(
@@ -159,7 +237,9 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool)
             ),
             spec.name,
             "its weights (model.safetensors)",
+            side,
         )
+        _fix_tables(network, auto, config)
         missing = [name for name in report["missing_keys"] if "pooler" not in name]
         if missing:
             raise ValueError(
@@ -177,9 +257,19 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool)
     return network
 
 
+def _fix_tables(network: nn.Module, auto: Any, config: PretrainedConfig) -> None:  # noqa: ANN401
+    """Makes constant what the network's definition holds so, as MAE's sine positions: loading forgets it."""
+    with torch.device("meta"):
+        defined = auto.from_config(config)
+    fixed = {name for name, parameter in defined.named_parameters() if not parameter.requires_grad}
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and name not in fixed)
+
+
 def _checkpoint(network: Any, spec: EncoderSpec) -> None:  # noqa: ANN401 - a library's network
     if not network.supports_gradient_checkpointing:
-        raise ValueError(f"checkpointing: {type(network).__name__} ({spec.name!r}) does not support it.")
+        _recompute_blocks(network, spec)
+        return
     newest = getattr(network, "activation_checkpointing_enable", None)
     (newest or network.gradient_checkpointing_enable)({"use_reentrant": False})
     if getattr(network, "main_input_name", "") == "input_ids":

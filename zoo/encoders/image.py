@@ -21,6 +21,7 @@ from zoo.encoders.tower import Tower, evaluating, kept_states, mean_tokens, stac
 from zoo.types import Content
 
 DEFAULT_SIZE = 224
+_MASK_SEED = 0
 _MIDDLE_GREY = 128
 
 
@@ -56,7 +57,7 @@ class ImageTower(Tower):
     n_prefix: int
     """Tokens before the patches: class token, distillation and register tokens."""
     pool: str
-    """``own``, or how tokens become one vector: ``cls``, ``mean`` (of the patches)."""
+    """``own``, or how tokens become one vector: ``cls``, ``mean`` (of the patches), ``mean_all``."""
 
     def transform(self) -> ImageTransform:
         """Square pictures at this tower's resolution."""
@@ -75,27 +76,35 @@ class ImageTower(Tower):
         dtype = next(self.network.parameters()).dtype
         return (content["pixels"].float() * (2.0 / 255.0) - 1.0).to(dtype)
 
+    masks: bool = False
+    """Whether the network drops patches."""
     reads_class_token: bool = True
     """Whether the tower's own pooling reads the class token, if it has one."""
 
     def choose_pool(self) -> None:
-        """Settles how tokens are pooled.
+        """Settles how tokens are pooled, once it is known what stands before the patches.
 
         Raises:
-            ValueError: ``pool: cls`` of a tower without a class token.
+            ValueError: ``pool: cls`` of a tower without a class token, or a share of patches to drop where
+                nothing drops any.
         """
-        if self.spec.pool == "cls" and not self.n_prefix:
+        if self.spec.mask_ratio and not self.masks:
+            raise ValueError(
+                f"mask_ratio={self.spec.mask_ratio} of {self.spec.name!r}: only a ViT-MAE of transformers "
+                "drops patches. Leave mask_ratio out."
+            )
+        if self.spec.pool == "cls" and not self.class_token:
             raise ValueError(
                 f"pool: cls of {self.spec.name!r}: this tower has no class token. Use default or mean."
             )
         self.pool = "own" if self.spec.pool == "default" else self.spec.pool
-        self.class_token = self.n_prefix > 0
 
     def pool_tokens(self, tokens_NTD: Tensor) -> Tensor:
         """One vector from the tokens of a layer: (N, T, D) to (N, D)."""
-        if self.pool == "cls" or (self.pool == "own" and self.n_prefix and self.reads_class_token):
+        if self.pool == "cls" or (self.pool == "own" and self.class_token and self.reads_class_token):
             return tokens_NTD[:, 0]
-        return mean_tokens(tokens_NTD[:, self.n_prefix :], None)
+        first = 0 if self.pool == "mean_all" else self.n_prefix
+        return mean_tokens(tokens_NTD[:, first:], None)
 
 
 def flat(features: Tensor, channels_last: bool = False) -> Tensor:
@@ -114,6 +123,8 @@ class VisionEncoder(ImageTower):
         spec: What was asked for; ``pool: default`` is the tower's own pooled output, or its class token.
     """
 
+    order_T: Tensor
+
     def __init__(self, network: nn.Module, config: PretrainedConfig, spec: EncoderSpec) -> None:
         super().__init__(network, spec)
         self.architecture = plain_config(config)
@@ -122,10 +133,12 @@ class VisionEncoder(ImageTower):
         own_size = getattr(config, "image_size", None)
         own_size = own_size[0] if isinstance(own_size, list | tuple) else own_size
         self.resized = "interpolate_pos_encoding" in accepted and self.size != own_size
-        self.masks = "noise" in accepted  # MAE shuffles patches by noise; a constant keeps their order
-        self.n_patches = (self.size // config.patch_size) ** 2 if self.masks else 0
-        prefixes = ("cls_token", "class_embedding", "distillation_token")
-        self.n_prefix = sum(name.endswith(prefixes) for name, _ in network.named_parameters())
+        self.masks = "noise" in accepted
+        if self.masks:
+            self.register_buffer("order_T", self._fixed_order(config), persistent=False)
+        names = [name.rsplit(".", 1)[-1] for name, _ in network.named_parameters()]
+        self.class_token = "cls_token" in names or "class_embedding" in names
+        self.n_prefix = self.class_token + ("distillation_token" in names)
         self.n_prefix += getattr(config, "num_register_tokens", 0)
         self.choose_pool()
         self._blocks = find_blocks(network)
@@ -137,10 +150,12 @@ class VisionEncoder(ImageTower):
     @classmethod
     def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "VisionEncoder":
         """Builds the tower a spec names; ``pretrained=False`` reads ``spec.config`` only."""
+        if not 0.0 <= spec.mask_ratio < 1.0:
+            raise ValueError(f"mask_ratio must be at least 0 and below 1; found {spec.mask_ratio}.")
         config = read_config(spec, "vision")
         if hasattr(config, "mask_ratio"):
-            config.mask_ratio = 0.0  # MAE drops three quarters of a picture even when encoding
-        return cls(build_network(config, spec, pretrained), config, spec)
+            config.mask_ratio = spec.mask_ratio  # by itself, MAE drops three quarters even when encoding
+        return cls(build_network(config, spec, pretrained, "vision"), config, spec)
 
     def config(self) -> dict[str, Any]:
         """The transformers configuration."""
@@ -162,8 +177,27 @@ class VisionEncoder(ImageTower):
         x = self.normalised(content)
         extra: dict[str, Any] = {"interpolate_pos_encoding": True} if self.resized else {}
         if self.masks:
-            extra["noise"] = torch.arange(self.n_patches, device=x.device).expand(x.shape[0], -1)
+            extra["noise"] = self._noise(x.shape[0])
         return self.network(pixel_values=x, output_hidden_states=with_states, **extra)
+
+    def _fixed_order(self, config: PretrainedConfig) -> Tensor:
+        """The order of MAE's patches in evaluation, of which it drops the last: (patches,)."""
+        n_patches = (self.size // config.patch_size) ** 2
+        if not self.spec.mask_ratio:
+            return torch.arange(n_patches)
+        if int(n_patches * (1 - self.spec.mask_ratio)) < 1:
+            raise ValueError(f"mask_ratio={self.spec.mask_ratio} leaves none of {n_patches} patches.")
+        return torch.randperm(n_patches, generator=torch.Generator().manual_seed(_MASK_SEED))
+
+    def _noise(self, n_items: int) -> Tensor:
+        """What MAE sorts the patches of each picture by: (N, patches).
+
+        In evaluation every picture keeps the same patches, so that an item's vector is the same in every pass
+        and every batch.
+        """
+        if self.spec.mask_ratio and self.training:
+            return torch.rand(n_items, len(self.order_T), device=self.order_T.device)
+        return self.order_T.expand(n_items, -1)
 
     def forward(self, content: Content) -> Encoded:
         """Encodes ``pixels`` (N, 3, size, size) uint8."""

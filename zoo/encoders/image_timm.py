@@ -1,6 +1,7 @@
 """Image towers of timm: any of its models by name, with their arguments as configuration."""
 
 import difflib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Encoded, EncoderSpec
 from zoo.encoders.hub import ask_hub, ways_out
 from zoo.encoders.image import DEFAULT_SIZE, ImageTower, ImageTransform, flat
+from zoo.encoders.missing import near_names
 from zoo.encoders.tower import EmbeddingOutput, evaluating, kept_states, stack_states
 from zoo.encoders.weights import load_weights
 from zoo.types import Content
@@ -38,6 +40,7 @@ class TimmEncoder(ImageTower):
         self.size = size
         self.channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
         self.n_prefix = int(getattr(network, "num_prefix_tokens", 0))
+        self.class_token = getattr(network, "cls_token", None) is not None
         self.reads_class_token = getattr(network, "global_pool", "token") == "token"
         self.choose_pool()
         groups = group_parameters(tower, tower.group_matcher(coarse=False))
@@ -46,6 +49,7 @@ class TimmEncoder(ImageTower):
             self._blocks.pop()  # a final norm or pooling on its own is no block: it counts as the top
         self.depth = len(tower.feature_info) if hasattr(tower, "feature_info") else len(self._blocks) - 1
         self.keep = kept_states(spec, self.depth)
+        self._check_states()
         self._embedded = EmbeddingOutput(self._first_block()) if 0 in self.keep else None
         self.width = self.measure()
         self.maps = self._gives_maps()
@@ -98,8 +102,13 @@ class TimmEncoder(ImageTower):
         else:
             features = self.network.forward_features(x)
         tokens_NTD = flat(features, self.channels_last) if features.ndim > 2 else None
-        if self.pool == "own" or tokens_NTD is None:
+        if self.pool == "own":
             pooled_ND = self.network.forward_head(features, pre_logits=True)
+        elif tokens_NTD is None:
+            raise ValueError(
+                f"pool: {self.pool} of {self.spec.name!r}: this tower gives one vector and no tokens. Leave "
+                "pool at default."
+            )
         else:
             pooled_ND = self.pool_tokens(tokens_NTD)
         return Encoded(
@@ -118,8 +127,7 @@ class TimmEncoder(ImageTower):
     def _with_states(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Final features and the pooled kept states, before the final norm."""
         later = sorted({k - 1 for k in self.keep if k > 0}) or [self.depth - 1]
-        vit = x.ndim == 4 and hasattr(self.network, "patch_embed") and not self.channels_last
-        if vit:
+        if self._returns_prefix():
             features, found = self.network.forward_intermediates(
                 x, indices=later, norm=False, return_prefix_tokens=True, output_fmt="NLC"
             )
@@ -131,6 +139,21 @@ class TimmEncoder(ImageTower):
         if self._embedded is not None:
             by_index[-1] = flat(self._embedded.take(), self.channels_last)
         return features, [self.pool_tokens(by_index[k - 1]) for k in self.keep]
+
+    def _returns_prefix(self) -> bool:
+        """Whether the library gives a layer's class token beside its patches."""
+        return "return_prefix_tokens" in inspect.signature(self.network.forward_intermediates).parameters
+
+    def _check_states(self) -> None:
+        if not self.keep:
+            return
+        if not hasattr(self.network, "forward_intermediates"):
+            raise ValueError(f"states of {self.spec.name!r}: timm does not give the layers of this tower.")
+        if self.n_prefix and not self._returns_prefix():
+            raise ValueError(
+                f"states of {self.spec.name!r}: timm gives the layers of this tower without the class token "
+                "that it pools. Leave states out, or use a ViT, DeiT, BEiT or EVA."
+            )
 
     def _first_block(self) -> nn.Module:
         for path in ("blocks", "layers", "stages", "layer1"):
@@ -157,17 +180,34 @@ def timm_architecture(spec: EncoderSpec) -> dict[str, Any]:
         near = difflib.get_close_matches(name, timm.list_models(), n=5)
         raise ValueError(
             f"timm (version {timm.__version__}) has no model {name!r}. Near: {', '.join(near) or 'nothing'}. "
-            "All names: timm.list_models()."
+            "All names: timm.list_models(). A folder with a timm model's config.json and weights is named by "
+            "its path alone."
         )
-    known = timm.get_pretrained_cfg(name)
+    known = _released(name)
     if spec.image_size and "img_size" not in config and getattr(known, "fixed_input_size", False):
         config["img_size"] = spec.image_size
     return {"architecture": name, **config}
 
 
+def _released(name: str) -> Any:  # noqa: ANN401 - timm's record of a model
+    """What timm knows of a model's released weights."""
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = timm.list_pretrained(f"{name.split('.')[0]}.*") or ["none"]
+        raise ValueError(
+            f"timm (version {timm.__version__}) has no weights {name!r}; released: {', '.join(tags)}."
+        ) from error
+
+
+def near_timm(name: str) -> list[str]:
+    """Names of timm's list near a name that was not found, as an encoder's name is written."""
+    return [f"timm/{model}" for model in near_names(name, timm.list_models())]
+
+
 def timm_size(spec: EncoderSpec, architecture: dict[str, Any]) -> int:
     """Side of the pictures: as asked for, as configured, or the model's own."""
-    known = timm.get_pretrained_cfg(architecture["architecture"])
+    known = _released(architecture["architecture"])
     own = known.input_size[-1] if known is not None else DEFAULT_SIZE
     return int(spec.image_size or architecture.get("img_size") or own)
 

@@ -19,13 +19,22 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PretrainedConfig
 
 from zoo.encoders.base import Encoded, EncoderSpec
-from zoo.encoders.hub import build_network, find_blocks, from_hub, plain_config, read_config
+from zoo.encoders.hub import (
+    build_network,
+    find_blocks,
+    from_hub,
+    is_encoder_decoder,
+    plain_config,
+    read_config,
+)
 from zoo.encoders.tower import Tower, evaluating, kept_states, last_token, mean_tokens, stack_states
 from zoo.encoders.words import WordTokenizer
 from zoo.types import Content
 
 PAD = -1
 """Marks the end of a title in token matrices, whatever the tower's own padding id is."""
+_CLASS_SEGMENT = 2
+"""Segment of XLNet's class token; a title is segment 0."""
 
 
 class Tokenizer(Protocol):
@@ -44,8 +53,12 @@ class HubTokenizer:
 
     def __init__(self, name: str) -> None:
         self.tokenizer = from_hub(
-            lambda local: AutoTokenizer.from_pretrained(name, local_files_only=local), name, "its tokenizer"
+            lambda local: AutoTokenizer.from_pretrained(name, local_files_only=local),
+            name,
+            "its tokenizer",
+            "text",
         )
+        self.n_ids = len(self.tokenizer)
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         state = json.loads(backend.to_str()) if backend is not None else self.tokenizer.get_vocab()
         for varying in ("truncation", "padding"):  # set by every call
@@ -81,10 +94,10 @@ class TextTransform:
 
     @classmethod
     def of(cls, spec: EncoderSpec) -> "TextTransform":
-        """The transform a spec asks for; reads a tokenizer, never a network."""
+        """The transform a spec asks for; reads a tokenizer and a configuration, never weights."""
+        config = read_config(spec, "text")
         if spec.tokenizer == "words":
-            vocab_size = (spec.config or {}).get("vocab_size") or read_config(spec, "text").vocab_size
-            return cls(WordTokenizer(int(vocab_size)), spec.max_tokens)
+            return cls(WordTokenizer(int(config.vocab_size)), spec.max_tokens)
         if (
             spec.tokenizer is None
             and spec.config is not None
@@ -94,7 +107,14 @@ class TextTransform:
                 f"The text tower {spec.name!r} is built from its configuration and has no tokenizer: set "
                 "`tokenizer: words` (whole words, hashed), or a hub name or folder that has one."
             )
-        return cls(HubTokenizer(spec.tokenizer or spec.name), spec.max_tokens)
+        tokenizer = HubTokenizer(spec.tokenizer or spec.name)
+        if spec.tokenizer is not None and tokenizer.n_ids > config.vocab_size:
+            raise ValueError(
+                f"tokenizer {spec.tokenizer!r} gives ids up to {tokenizer.n_ids - 1}; {spec.name!r} has a "
+                f"token table of {config.vocab_size}. Give the tokenizer the tower was made for, or in "
+                f"`config` a vocab_size of {tokenizer.n_ids}."
+            )
+        return cls(tokenizer, spec.max_tokens)
 
     def __call__(self, raw: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
         """Prepares n titles as ``tokens`` (n, max_tokens)."""
@@ -123,8 +143,13 @@ class TextEncoder(Tower):
     Args:
         network: The network, called with ``input_ids`` and a mask.
         config: Its configuration.
-        spec: What was asked for; ``pool: default`` is token 0 for bidirectional towers, the mean over real
-            tokens for causal ones and T5's kin (no start token), the end token for CLIP's text side.
+        spec: What was asked for; ``pool: default`` is token 0 for bidirectional towers (the last one for
+            XLNet, whose class token ends a title), the mean over real tokens for causal ones and T5's kin (no
+            start token), the end token for CLIP's text side.
+
+    Raises:
+        ValueError: A pooling that says nothing about the title, or more tokens than the network has
+            positions.
     """
 
     trim_tokens = staticmethod(trim_tokens)
@@ -134,22 +159,24 @@ class TextEncoder(Tower):
         self.architecture = plain_config(config)
         self.pad_id = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
         self.vocab_size = int(config.vocab_size)
+        self.relative = config.model_type == "xlnet"
+        self.class_token_last = self.relative and spec.tokenizer != "words"
         self.causal, has_own_pool, self.depth = self._probe()
         self.wide_up_to = 0 if self.causal else self._wide_mask_length(config)
-        self.pool = (
-            spec.pool if spec.pool != "default" else _default_pool(spec, config, self.causal, has_own_pool)
-        )
-        self.class_token = not (self.causal or has_own_pool or config.is_encoder_decoder)
+        self.pool = self._choose_pool(config, has_own_pool)
+        no_class_token = has_own_pool or is_encoder_decoder(config) or self.class_token_last
+        self.class_token = not (self.causal or no_class_token)
         self._blocks = find_blocks(network)
         self.keep = kept_states(spec, self.depth)
         self.width = self.measure()
+        self._check_length(config)
 
     @classmethod
     def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "TextEncoder":
         """Builds the tower a spec names; ``pretrained=False`` reads ``spec.config`` only."""
         config = read_config(spec, "text")
         # The library's encoder-only classes edit the configuration they are given.
-        return cls(build_network(deepcopy(config), spec, pretrained), config, spec)
+        return cls(build_network(deepcopy(config), spec, pretrained, "text"), config, spec)
 
     def _probe(self) -> tuple[bool, bool, int]:
         """Whether the first state ignores later tokens, whether the tower pools by itself, its depth.
@@ -165,10 +192,50 @@ class TextEncoder(Tower):
         with evaluating(self), torch.enable_grad():
             output = self.network(input_ids=ids, output_hidden_states=True)
             (gradient,) = torch.autograd.grad(output.last_hidden_state[0, 0, 0], embedded[0])
+        gradient_TD = gradient.flatten(0, 1)  # of one title, whichever dimension the network puts first
         for handle in handles:
             handle.remove()
         pools = getattr(output, "pooler_output", None) is not None
-        return not bool(gradient[0, 1:].any()), pools, len(output.hidden_states) - 1
+        return not bool(gradient_TD[1:].any()), pools, len(output.hidden_states) - 1
+
+    def _choose_pool(self, config: PretrainedConfig, has_own_pool: bool) -> str:
+        """How tokens become one vector: ``mean``, ``cls`` (the first token) or ``last``."""
+        if self.spec.pool in ("mean", "mean_all"):
+            return "mean"
+        if self.spec.pool == "cls" and self.causal:
+            raise ValueError(
+                f"pool: cls of {self.spec.name!r}: its attention looks back only, so the first token has "
+                "seen nothing and is the same for every title. Use default or mean."
+            )
+        if self.class_token_last:
+            return "last"
+        if self.spec.pool == "cls":
+            return "cls"
+        if has_own_pool and not self.causal:
+            raise ValueError(
+                f"{self.spec.name!r} pools over padding of a fixed length, which is not kept here: set pool: "
+                "mean or cls."
+            )
+        if has_own_pool:
+            return "last"
+        return "mean" if self.causal or is_encoder_decoder(config) else "cls"
+
+    @torch.no_grad()
+    def _check_length(self, config: PretrainedConfig) -> None:
+        """Tries a title of ``max_tokens`` if that could be more than the network has positions."""
+        positions, length = getattr(config, "max_position_embeddings", None), self.spec.max_tokens
+        # RoBERTa's kin begin to count after the padding id.
+        if not isinstance(positions, int) or positions <= 0 or length < positions - self.pad_id:
+            return
+        tokens = torch.full((1, length), self.vocab_size - 1, dtype=torch.int32)
+        try:
+            with evaluating(self):
+                self({"tokens": tokens})
+        except (IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"max_tokens={length}: {self.spec.name!r} has no positions for so long a title "
+                f"(max_position_embeddings is {positions}). Set max_tokens below that."
+            ) from error
 
     def transform(self) -> TextTransform:
         """Lower-cased titles through the tower's tokenizer."""
@@ -194,7 +261,10 @@ class TextEncoder(Tower):
         mask_NT = tokens_NT != PAD
         ids_NT = torch.where(mask_NT, tokens_NT, self.pad_id).long()
         output = self.network(
-            input_ids=ids_NT, attention_mask=self._attended(mask_NT), output_hidden_states=bool(self.keep)
+            input_ids=ids_NT,
+            attention_mask=self._attended(mask_NT),
+            output_hidden_states=bool(self.keep),
+            **self._extras(mask_NT),
         )
         tokens_NTD = output.last_hidden_state
         states = [self._pool(output.hidden_states[k], mask_NT) for k in self.keep]
@@ -211,6 +281,19 @@ class TextEncoder(Tower):
         if self.pool == "mean":
             return mean_tokens(tokens_NTD, mask_NT)
         return last_token(tokens_NTD, mask_NT) if self.pool == "last" else tokens_NTD[:, 0]
+
+    def _extras(self, mask_NT: Tensor) -> dict[str, Any]:
+        """What XLNet wants besides: no memory of earlier batches, its class token in a segment of its own.
+
+        Positions are relative there, so padding may stand on either side.
+        """
+        if not self.relative:
+            return {}
+        if not self.class_token_last:
+            return {"use_mems": False}
+        last_N1 = mask_NT.sum(dim=1, keepdim=True) - 1
+        is_last_NT = torch.arange(mask_NT.shape[1], device=mask_NT.device) == last_N1
+        return {"use_mems": False, "token_type_ids": is_last_NT.long() * _CLASS_SEGMENT}
 
     def _attended(self, mask_NT: Tensor) -> Tensor | None:
         """What may be attended to, in the form the network takes without asking the device anything."""
@@ -235,24 +318,13 @@ class TextEncoder(Tower):
             plain = self.network(input_ids=ids, attention_mask=mask.long()).last_hidden_state[mask]
             try:
                 wide = self.network(input_ids=ids, attention_mask=_wide(mask, self.network.dtype))
-            except (RuntimeError, ValueError):  # the network says that it takes plain masks only
+            except (IndexError, RuntimeError, ValueError):  # the network says that it takes plain masks only
                 return 0
         scale = float(plain.abs().max())
         if not torch.allclose(wide.last_hidden_state[mask], plain, rtol=0, atol=1e-5 * scale):
             return 0
         window = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None)
         return int(window) // 2 if window else sys.maxsize
-
-
-def _default_pool(spec: EncoderSpec, config: PretrainedConfig, causal: bool, has_own_pool: bool) -> str:
-    if has_own_pool and not causal:
-        raise ValueError(
-            f"{spec.name!r} pools over padding of a fixed length, which is not kept here: set pool: mean or "
-            "cls."
-        )
-    if has_own_pool:
-        return "last"
-    return "mean" if causal or config.is_encoder_decoder else "cls"
 
 
 def _wide(mask_NT: Tensor, dtype: torch.dtype) -> Tensor:

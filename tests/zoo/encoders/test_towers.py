@@ -95,8 +95,8 @@ def test_forward_neither_waits_nor_uses_doubles(name: str) -> None:
     assert not recorder.doubles
 
 
-CANNOT_RECOMPUTE = ("albert", "mpnet", "resnet", "convnext")
-"""transformers has no checkpointing for them."""
+CANNOT_RECOMPUTE = ("resnet",)
+"""transformers has no checkpointing for it, and batch norms count what they see."""
 
 
 @pytest.mark.parametrize("name", [n for n in TOWERS if n not in CANNOT_RECOMPUTE])

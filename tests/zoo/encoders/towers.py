@@ -47,6 +47,9 @@ _T5: dict[str, Any] = {
     "vocab_size": 60,
 }
 
+_LLM = _TEXT | {"num_key_value_heads": 1}
+_XLNET: dict[str, Any] = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32, "vocab_size": 60}
+
 TEXT: dict[str, dict[str, Any]] = {
     "bert": _TEXT,
     "roberta": _TEXT,
@@ -56,14 +59,17 @@ TEXT: dict[str, dict[str, Any]] = {
     "albert": _TEXT | {"embedding_size": 8},
     "deberta-v2": _TEXT,
     "mpnet": _TEXT,
+    "xlnet": _XLNET,
     "modernbert": _TEXT | _MODERN,
     "opt": _OPT,
     "gpt2": _GPT2,
     "llama": _TEXT,
+    "qwen2": _LLM,
+    "mistral": _LLM | {"sliding_window": 4},
     "t5": _T5,
     "clip_text_model": _TEXT | {"bos_token_id": 2, "eos_token_id": 3},
 }
-CAUSAL = ("opt", "gpt2", "llama", "clip_text_model")
+CAUSAL = ("opt", "gpt2", "llama", "qwen2", "mistral", "clip_text_model")
 
 _VIT: dict[str, Any] = {
     "hidden_size": 16,
@@ -82,6 +88,7 @@ VISION: dict[str, dict[str, Any]] = {
     "vit": _VIT,
     "vit_mae": _VIT,
     "deit": _VIT,
+    "beit": _VIT,
     "dinov2": _DINO,
     "clip_vision_model": _VIT,
     "siglip_vision_model": _VIT,
@@ -90,6 +97,7 @@ VISION: dict[str, dict[str, Any]] = {
     "convnext": {"hidden_sizes": [8, 16], "depths": [1, 2], "num_stages": 2},
     "timm/vit_tiny_patch16_224": _TIMM_VIT,
     "timm/vit_base_patch16_siglip_224": _TIMM_VIT,
+    "timm/deit_tiny_distilled_patch16_224": _TIMM_VIT,
     "timm/beit_base_patch16_224": _TIMM_VIT,
     "timm/swin_tiny_patch4_window7_224": {
         "img_size": 16,
@@ -103,8 +111,9 @@ VISION: dict[str, dict[str, Any]] = {
     "timm/resnet18": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
 }
 ISOTROPIC = (
-    *("vit", "vit_mae", "deit", "dinov2", "clip_vision_model", "siglip_vision_model"),
+    *("vit", "vit_mae", "deit", "beit", "dinov2", "clip_vision_model", "siglip_vision_model"),
     *("timm/vit_tiny_patch16_224", "timm/vit_base_patch16_siglip_224", "timm/beit_base_patch16_224"),
+    "timm/deit_tiny_distilled_patch16_224",
 )
 """Towers whose layer states all have one width."""
 
@@ -113,6 +122,8 @@ CLIP: dict[str, Any] = {
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "head_width": 8, "layers": 2},
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
 }
+_RESNET: dict[str, Any] = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8}
+CLIP_RESNET: dict[str, Any] = CLIP | {"vision_cfg": _RESNET}
 
 TOWERS: dict[str, tuple[str, EncoderSpec]] = {
     **{n: ("text", EncoderSpec(n, config=c, tokenizer="words", max_tokens=8)) for n, c in TEXT.items()},
@@ -122,6 +133,7 @@ TOWERS: dict[str, tuple[str, EncoderSpec]] = {
     },
     "open_clip-text": ("text", EncoderSpec("open_clip/small", config=CLIP, max_tokens=8)),
     "open_clip-image": ("image", EncoderSpec("open_clip/small", config=CLIP)),
+    "open_clip-resnet": ("image", EncoderSpec("open_clip/rn", config=CLIP_RESNET)),
 }
 UNIFORM = [*TEXT, *ISOTROPIC, "open_clip-text", "open_clip-image"]
 
