@@ -31,7 +31,8 @@ class EncoderSpec:
             released code of MMSR): anew in every training step, the same patches of every picture in
             evaluation. The ratio in the network's own configuration is not used.
         cached: Encode the catalogue once with the frozen tower and train on the stored vectors (two-stage).
-        states: Layer states returned: ``none``, ``all``, or a list of indices; 0 is the embedding output.
+        states: Layer states returned: ``none``, ``all``, a list of indices (0 is the embedding output), or a
+            number n: state 0 and the last of each of n groups of blocks.
         checkpointing: Recompute activations in the backward pass: less memory, more time.
         lr: Learning rate of this tower; by default the model's ``encoder_lr``.
         weight_decay: Weight decay of this tower; by default the model's ``encoder_weight_decay``.
@@ -47,7 +48,7 @@ class EncoderSpec:
     image_size: int | None = None
     mask_ratio: float = 0.0
     cached: bool = False
-    states: list[int] | Literal["none", "all"] = field(default="none")
+    states: list[int] | int | Literal["none", "all"] = field(default="none")
     checkpointing: bool = False
     lr: float | None = None
     weight_decay: float | None = None

@@ -107,6 +107,8 @@ def kept_states(spec: EncoderSpec, depth: int) -> list[int]:
         return []
     if spec.states == "all":
         return list(range(depth + 1))
+    if isinstance(spec.states, int):
+        return [0, *group_ends(spec.states, depth)]
     wrong = [k for k in spec.states if not 0 <= k <= depth]
     if wrong:
         raise ValueError(
@@ -114,6 +116,31 @@ def kept_states(spec: EncoderSpec, depth: int) -> list[int]:
             f"(embedding output) to {depth} (last block)."
         )
     return list(spec.states)
+
+
+def group_ends(groups: int, depth: int) -> list[int]:
+    """The last block of each group when a tower's blocks are cut into groups: IISAN-Versa's layer dropping.
+
+    Counted from the top, groups are equally large; the lowest is what remains. So are the authors' lists for
+    towers of 12, 24, 28, 32, 48 and 80 blocks (of 56 they keep 6, 16, ..., 56).
+
+    Args:
+        groups: Groups; a tower of fewer blocks has one for each block.
+        depth: Blocks of the tower.
+
+    Raises:
+        ValueError: There is no group.
+
+    >>> group_ends(6, 12), group_ends(6, 32), group_ends(6, 80)
+    ([2, 4, 6, 8, 10, 12], [2, 8, 14, 20, 26, 32], [5, 20, 35, 50, 65, 80])
+    >>> group_ends(6, 4), group_ends(1, 4)
+    ([1, 2, 3, 4], [4])
+    """
+    if groups < 1:
+        raise ValueError(f"states: {groups}: a number of groups must be positive; for no states write none.")
+    groups = min(groups, depth)
+    size = (depth - 1) // max(groups - 1, 1)
+    return [depth - size * after for after in reversed(range(groups))]
 
 
 def stack_states(name: str, states: Sequence[Tensor]) -> Tensor:
