@@ -265,7 +265,8 @@ class ContentRecommender(Recommender):
     def _features(self, modality: str) -> Features:
         """Frozen features: from disk, or made and kept there by all processes of the run."""
         assert self.items is not None
-        key = f"{self.kind} {self.specs[modality].states} {tower_digest(self.encoder(modality))}"
+        spec = self.specs[modality]
+        key = f"{self.kind} {spec.states} {spec.pool} {tower_digest(self.encoder(modality))}"
         folder = self.items.feature_folder(modality, key)
         make = partial(self._frozen_rows, modality)
         if folder is None:
@@ -302,6 +303,7 @@ class ContentRecommender(Recommender):
 
     def on_fit_start(self) -> None:
         """Fills the cache of two-stage modalities."""
+        super().on_fit_start()
         self.cache_features()
 
     def _start_evaluation(self, slices: tuple[str, ...]) -> None:

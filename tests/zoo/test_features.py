@@ -92,6 +92,27 @@ def test_features_are_made_once(data: Demo, monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.equal(first.features["text"].values_I, second.features["text"].values_I)
 
 
+class Pooled(Tokens):
+    """Item vectors from the pooled ones."""
+
+    @property
+    def uses_tokens(self) -> bool:
+        return False
+
+
+def test_another_pooling_makes_other_features(data: Demo) -> None:
+    found = []
+    for pool in ("cls", "mean"):
+        torch.manual_seed(0)
+        model = Pooled(width=8, text={**TEXT, "cached": True, "pool": pool})
+        torch.manual_seed(0)
+        model.attach(data.spec, data.items)
+        model.cache_features()
+        found.append(model.features["text"].values_I)
+    assert found[0].shape == found[1].shape
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
 class Killed(Exception):
     """Stands for a kill in the middle of the work."""
 
