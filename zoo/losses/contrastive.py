@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.losses.rows import mean_of
+
 
 def multi_positive_nce(positive_PK: Tensor, negative_PC: Tensor, weight_P: Tensor | None = None) -> Tensor:
     """Minus the log of the positives' share, all positives of a row in one sum inside the logarithm.
@@ -18,17 +20,17 @@ def multi_positive_nce(positive_PK: Tensor, negative_PC: Tensor, weight_P: Tenso
     Args:
         positive_PK: Logits of K positives a row; -inf where a row has fewer. At least one must be finite.
         negative_PC: Logits of C negatives a row; -inf where one is none. A log count may be added to a logit.
-        weight_P: Weight of each row in the mean; by default all count alike. Rows of weight zero are no rows.
+        weight_P: False, or 0, for rows that do not count; by default all do.
 
     Returns:
-        Mean over the rows, a scalar; 0 where no row has a weight.
+        Mean over the rows that count, a scalar; 0 where none does.
 
     >>> multi_positive_nce(torch.zeros(1, 2), torch.zeros(1, 6)).exp()
     tensor(4.)
     """
     positive_PK, negative_PC = widened(positive_PK), widened(negative_PC)
     loss_P = torch.cat([positive_PK, negative_PC], dim=1).logsumexp(1) - positive_PK.logsumexp(1)
-    return weighted_mean(loss_P, weight_P)
+    return mean_of(loss_P, weight_P)
 
 
 def symmetric_nce(
@@ -61,7 +63,7 @@ def symmetric_nce(
         logit_BB = logit_BB.masked_fill(nothing_BB, float("-inf"))
     right_B = logit_BB.diagonal()
     loss_B = (logit_BB.logsumexp(0) + logit_BB.logsumexp(1)) / 2 - right_B
-    return weighted_mean(loss_B, real_B)
+    return mean_of(loss_B, real_B)
 
 
 def unit(x_ND: Tensor) -> Tensor:
@@ -72,16 +74,3 @@ def unit(x_ND: Tensor) -> Tensor:
 def widened(x: Tensor) -> Tensor:
     """Half precision as float32; anything wider as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def weighted_mean(loss_P: Tensor, weight_P: Tensor | None) -> Tensor:
-    """Mean of the rows by their weights; 0, with gradients of 0, where no row has one.
-
-    Args:
-        loss_P: Finite losses, those of rows without weight too.
-        weight_P: Weights, or a mask; by default all rows count alike.
-    """
-    if weight_P is None:
-        return loss_P.mean()
-    weight_P = weight_P.to(loss_P.dtype)
-    return (loss_P * weight_P).sum() / weight_P.sum().clamp(min=1.0)

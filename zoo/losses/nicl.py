@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.losses.contrastive import multi_positive_nce, unit, weighted_mean
+from zoo.losses.contrastive import multi_positive_nce, unit
 from zoo.losses.corruption import occurrences
+from zoo.losses.rows import mean_of, real_slots
 
 MINUS_INF = float("-inf")
 
@@ -46,8 +47,7 @@ def next_item_nce(
         Mean over the real slots and both modalities, a scalar.
     """
     n_users, n_slots = slots_BS.shape
-    last_B = torch.arange(1, n_users + 1, device=slots_BS.device) * n_slots - 1
-    row_P = torch.cat([positions_P + positions_P // (n_slots - 1), last_B])
+    row_P = real_slots(positions_P, n_users, n_slots)
     item_P = slots_BS.flatten()[row_P]
     next_P = F.pad(slots_BS[:, 1:], (0, 1)).flatten()[row_P]
     # How often other users hold an item that is neither the anchor's nor the next one.
@@ -125,9 +125,9 @@ def prototype_nce(
     next_P = torch.where(has_next_P, item_P.roll(-1), item_P)
     other_item_PP = (item_P != item_P[:, None]) & (item_P != next_P[:, None]) & real_P
     other_user_PP = user_P != user_P[:, None]
-    # A row without a weight keeps its own image, so that its loss is finite.
+    # A row that does not count keeps its own image, so that its loss is finite.
     positive_PP = torch.diag_embed(torch.ones_like(real_P)) | torch.diag_embed(follows, offset=1)
     candidate_PP = positive_PP | (other_item_PP & (other_user_PP | ~has_next_P[:, None]))
     partition_P = logit_PP.masked_fill(~candidate_PP, MINUS_INF).logsumexp(1)
     agreement_P = (logit_PP * positive_PP).sum(1)
-    return weighted_mean((partition_P - agreement_P) / positive_PP.sum(1), real_P)
+    return mean_of((partition_P - agreement_P) / positive_PP.sum(1), real_P)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.losses.contrastive import multi_positive_nce, symmetric_nce, weighted_mean
+from zoo.losses.contrastive import multi_positive_nce, symmetric_nce
 
 
 def test_one_positive_is_cross_entropy() -> None:
@@ -37,7 +37,7 @@ def test_absent_logits_change_nothing_and_get_no_gradient() -> None:
     assert not gradient[absent].any()
 
 
-def test_rows_without_weight_are_no_rows() -> None:
+def test_rows_that_do_not_count() -> None:
     positive_PK, negative_PC = torch.randn(4, 2), torch.randn(4, 3)
     weight_P = torch.tensor([True, False, True, False])
     loss = multi_positive_nce(positive_PK, negative_PC, weight_P)
@@ -86,9 +86,3 @@ def test_float32_under_autocast() -> None:
         loss = symmetric_nce(left_BD, right_BD, 0.1)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, symmetric_nce(left_BD, right_BD, 0.1), atol=0, rtol=0)
-
-
-def test_weighted_mean() -> None:
-    loss_P = torch.tensor([1.0, 2.0, 6.0])
-    assert weighted_mean(loss_P, None).item() == 3
-    assert weighted_mean(loss_P, torch.tensor([True, False, True])).item() == 3.5
