@@ -9,7 +9,8 @@ What differs from the released code, which cannot finish its first epoch:
 
 * The top two blocks of a tower are trained (``tune: 2``), as its comments say; the code freezes exactly those
   and trains the rest (``tune: legacy_bottom``).
-* ViT-MAE sees the whole picture, not a random quarter of it in training and evaluation alike.
+* ViT-MAE sees the whole picture, not a random quarter of it in training and evaluation alike
+  (``mask_ratio: 0.75`` drops patches, in evaluation always the same).
 * Padding is no item: GRU4Rec and NextItNet skip it, where the code feeds them grey pictures in training and
   black ones in evaluation (``backbone_args: {padding: vector}`` puts one constant vector there).
 * ResNets can be used with attention fusions (``zoo.fusion.project.MapProject``).
