@@ -26,6 +26,15 @@ IMAGE: dict[str, Any] = {
     "image_size": 32,
     "config": {"depths": [1, 1, 1, 1], "dims": [8, 16, 32, 32]},
 }
+WIDE: dict[str, dict[str, Any]] = {"text": {"hidden_size": 256}, "image": {"dims": [8, 16, 32, 256]}}
+"""Of a cached tower: nothing of it is learnt, so it must be wide to tell items apart."""
+STATES: dict[str, Any] = {
+    "name": "timm/vit_tiny_patch16_224",
+    "image_size": 32,
+    "pool": "mean",
+    "config": {"patch_size": 8, "embed_dim": 256, "depth": 2, "num_heads": 2},
+}
+"""Pictures for models of layer states, which are of one width."""
 
 
 def miniature(name: str) -> dict[str, Any]:
@@ -33,11 +42,12 @@ def miniature(name: str) -> dict[str, Any]:
     arguments = yaml.safe_load(config_file("model", name).read_text())["init_args"]
     overrides: dict[str, Any] = {"width": 32, "lr": 3e-3, "encoder_lr": 3e-3}
     for modality, tower in (("text", TEXT), ("image", IMAGE)):
-        if modality in arguments and "config" not in arguments[modality]:
+        if "groups" in arguments and modality == "image" and "config" not in arguments[modality]:
+            overrides[modality] = STATES
+        elif modality in arguments and "config" not in arguments[modality]:
             overrides[modality] = tower
             if isinstance(arguments[modality].get("tune"), int):
                 overrides[modality] = {**tower, "tune": "all"}  # frozen random blocks teach nothing
             if arguments[modality].get("cached"):
-                # Nothing of a frozen random tower is learnt: it must be wide to tell titles apart.
-                overrides[modality] = {**tower, "config": {**tower["config"], "hidden_size": 256}}
+                overrides[modality] = {**tower, "config": {**tower["config"], **WIDE[modality]}}
     return overrides
