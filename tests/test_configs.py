@@ -7,7 +7,11 @@ import pytest
 import yaml
 
 import cli
-from zoo.names import config_root, short_names
+from zoo.experiments import sweep, transfer
+from zoo.experiments.command import split_line
+from zoo.experiments.grid import combinations
+from zoo.experiments.study import load_study
+from zoo.names import config_file, config_root, short_names
 from zoo.options import flatten
 
 
@@ -57,6 +61,20 @@ def test_recipe_applies(recipe: Path, capsys: pytest.CaptureFixture[str]) -> Non
         for key in keys:
             node = node[key]
         assert node == yaml.safe_load(value), option
+
+
+@pytest.mark.parametrize("name", short_names("study"))
+def test_every_value_of_a_study_makes_a_model(name: str, tmp_path: Path) -> None:
+    command = yaml.safe_load(config_file("study", name).read_text())["command"]
+    if command == "sweep":
+        arguments, typed = split_line(sweep.parser(), ["--study", name])
+        plan = sweep.plan(arguments, typed)
+        assert len({combination.name for combination in combinations(plan.axes, "grid")}) > 1
+        sweep.check_axes(plan, plan.jobs(tmp_path), cli.check_line)
+    else:
+        arguments, typed = split_line(transfer.parser(), ["--study", name])
+        matrix = transfer.plan(arguments, load_study(name, "transfer", transfer.STUDY), typed)
+        transfer.check_lines(matrix, tmp_path, cli.check_line)
 
 
 def test_the_command_line_wins_over_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:

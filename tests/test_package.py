@@ -68,6 +68,7 @@ def test_wheel_contents(tmp_path: Path) -> None:
         "zoo/py.typed",
         "datamodules/py.typed",
         "zoo/configs/model/morec.yaml",
+        "zoo/configs/study/mmsr.yaml",
         "zoo/models/README.md",
     ):
         assert name in names

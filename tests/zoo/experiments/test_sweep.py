@@ -130,7 +130,7 @@ def test_a_study_that_is_none(text: str, words: str, tmp_path: Path) -> None:
 
 
 def test_lines_that_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="There is no study named 'mmsrr'"):
+    with pytest.raises(ValueError, match=r"There is no study named 'mmsrr'. Did you mean mmsr"):
         run(tmp_path, "--study", "mmsrr")
     with pytest.raises(ValueError, match="'tiny' belongs to no option"):
         run(tmp_path, *LINE, "--vary", "hits=1,2", "--data.size=small", "tiny")
