@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo.base import Recommender
-from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint, read_stamp
+from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint
 from zoo.parser import ZooParser
 
 RUN_DIR = "MMZOO_RUN_DIR"
@@ -203,7 +203,7 @@ class ZooCLI(LightningCLI):
         if self.checkpoint is None:
             self.model.check_transfer()
         else:
-            self.model.use_towers(read_stamp(self.checkpoint, type(self.model)).towers)
+            self.model.expect_checkpoint(self.checkpoint)
             self.checkpoint = None  # the trainer reads it again, into the model
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401

@@ -55,6 +55,8 @@ class Lifecycle(LightningModule, ABC):
         self.compile_parts = compile
         self.spec: CatalogSpec | None = None
         self.items: ItemSource | None = None
+        self.fresh = False
+        """Whether the parameters were made here and not restored."""
         self.transferred: TransferReport | None = None
         """What was taken from another model, if this one was started from one."""
 
@@ -83,32 +85,21 @@ class Lifecycle(LightningModule, ABC):
                 f"{type(self).__name__} takes its catalogue from a data module, but the trainer got none: "
                 "call trainer.fit(model, datamodule=...) with a subclass of datamodules.base.RecDataModule."
             )
-        fresh = self.spec is None
         self.attach(data.spec, data.items)
-        if fresh and self.transferred is not None:
-            # Asked by all ranks: it is broadcast.
-            folder = self.trainer.log_dir or self.trainer.default_root_dir
-            if self.trainer.is_global_zero:
-                print(f"\n{self.transferred.table()}\n")
-                self.transferred.write(Path(folder) / "transfer.json")
 
     def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
         """Binds a catalogue, building the parameters on the first call.
 
         Raises:
-            CheckpointMismatchError: The model has per-item parameters of another catalogue, or the model it
-                is to start from does not fit.
+            CheckpointMismatchError: The model has per-item parameters of another catalogue.
         """
         if self.spec is None:
-            source = self._source()
-            if source is not None:
+            # A checkpoint to be restored may still come, and then the source need not exist any more.
+            if self.plan.init_from is not None and Path(self.plan.init_from).expanduser().exists():
                 chosen = resolve(self.plan.components, self.components(), "--model.transfer")
-                self.use_towers(adoptable_towers(source, self.hparams, chosen))
+                self.use_towers(adoptable_towers(read_source(self.plan.init_from), self.hparams, chosen))
             self._make(spec)
-            if source is not None:
-                here = Side(self._stamp(spec), self.hparams)
-                target = Target(self, self.components(), self.catalogue_rows(), here)
-                self.transferred = transfer(target, source, self.plan.components)
+            self.fresh = True
             if self.compile_parts:
                 self.compile_modules()
         elif self.catalogue_bound:
@@ -151,10 +142,48 @@ class Lifecycle(LightningModule, ABC):
 
     # From another model ----------------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Takes over the parts of another model that were asked for; once, and never after a restoration.
+
+        Whether a checkpoint is restored is known only after ``setup``: hence the hooks below.
+
+        Raises:
+            CheckpointMismatchError: They do not fit.
+        """
+        source = self._source()
+        if source is None:
+            return
+        assert self.spec is not None
+        here = Side(self._stamp(self.spec), self.hparams)
+        target = Target(self, self.components(), self.catalogue_rows(), here)
+        self.transferred = transfer(target, source, self.plan.components)
+        if self._trainer is None:
+            return
+        folder = self.trainer.log_dir or self.trainer.default_root_dir  # asked by all ranks: it is broadcast
+        if self.trainer.is_global_zero:
+            print(f"\n{self.transferred.table()}\n")
+            self.transferred.write(Path(folder) / "transfer.json")
+
     def _source(self) -> Source | None:
-        """The model to start from, unless a checkpoint of this one is about to be loaded."""
-        coming = None if self._trainer is None else self.trainer.ckpt_path
-        return None if self.plan.init_from is None or coming is not None else read_source(self.plan.init_from)
+        """The model to start from, while there is a start to make."""
+        wanted = self.plan.init_from is not None and self.fresh and self.transferred is None
+        return read_source(str(self.plan.init_from)) if wanted else None
+
+    def on_fit_start(self) -> None:
+        """Begins; who overrides it calls it first."""
+        self.begin()
+
+    def on_validation_start(self) -> None:
+        """Begins, where nothing was restored or trained."""
+        self.begin()
+
+    def on_test_start(self) -> None:
+        """Begins, where nothing was restored or trained."""
+        self.begin()
+
+    def on_predict_start(self) -> None:
+        """Begins, where nothing was restored or trained."""
+        self.begin()
 
     def check_transfer(self) -> None:
         """Looks, before any data is prepared, whether the options of the transfer can be followed.
@@ -171,7 +200,12 @@ class Lifecycle(LightningModule, ABC):
 
     def source_of_optimizer(self) -> Source | None:
         """The model whose optimiser to go on with, if that was asked for and this run starts from it."""
-        return self._source() if self.plan.optimizer and self.transferred is not None else None
+        return self._source() if self.plan.optimizer else None
+
+    def expect_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Prepares for a checkpoint of this model: towers are built as it says, no other model is read."""
+        self.plan = self.plan._replace(init_from=None)
+        self.use_towers(read_stamp(checkpoint, type(self)).towers)
 
     # Checkpoints -----------------------------------------------------------------------------------------
 
@@ -191,6 +225,7 @@ class Lifecycle(LightningModule, ABC):
             CheckpointMismatchError: The checkpoint is of another model or another catalogue.
         """
         stored = read_stamp(checkpoint, type(self))
+        self.fresh = False
         if self.spec is None:
             self.use_towers(stored.towers)
             self._make(stored.spec)

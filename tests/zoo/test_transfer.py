@@ -15,6 +15,7 @@ from zoo.base import Recommender
 from zoo.checkpoints import CheckpointMismatchError
 from zoo.models.morec import MoRec, MoRecDSSM
 from zoo.names import short_names
+from zoo.optim import restore_optimizer
 from zoo.transfer import read_source, resolve, under
 from zoo.types import CatalogSpec, Content
 
@@ -42,6 +43,7 @@ def built(model: Recommender, spec: CatalogSpec = TARGET, seed: int = 1) -> Reco
     """With parameters that are nowhere constant, so that no tensor equals another by accident."""
     torch.manual_seed(seed)
     model.attach(spec, Items(spec.n_items))
+    model.begin()
     if model.transferred is None:
         with torch.no_grad():
             for parameter in model.parameters():
@@ -320,3 +322,47 @@ def test_freezing_everything_is_refused() -> None:
 def test_an_optimizer_without_its_model_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="whole model only"):
         morec(**{"init_from": "x", "transfer_optimizer": True, **options})
+
+
+def trained(model: Recommender) -> torch.optim.AdamW:
+    """Its optimiser after two steps, the rate of the second one halved as by a schedule."""
+    optimizer = torch.optim.AdamW(model.parameter_groups())
+    for step in range(2):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+        for group in optimizer.param_groups:
+            group |= {"initial_lr": group["lr"], "lr": group["lr"] / 2} if step else {}
+    return optimizer
+
+
+def test_the_source_s_optimizer_goes_on(tmp_path: Path) -> None:
+    """With its moments and steps, and with its rates as they were before its schedule."""
+    first = built(morec(lr=0.5, encoder_lr=0.25, weight_decay=0.125), SOURCE, seed=0)
+    before = trained(first).state_dict()
+    second = built(morec(lr=0.1, weight_decay=0.0))
+    optimizer = torch.optim.AdamW(second.parameter_groups(), fused=True)
+    restore_optimizer(optimizer, [before], "here")
+    after = optimizer.state_dict()
+    assert after["state"].keys() == before["state"].keys()
+    for row, state in before["state"].items():
+        assert all(torch.equal(after["state"][row][key], value) for key, value in state.items())
+        assert after["state"][row]["exp_avg"].data_ptr() != state["exp_avg"].data_ptr()
+    rates = {group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
+    towers = {"encoders.image": (0.25, 0.125), "encoders.text": (0.25, 0.125)}
+    assert rates == {**towers, "model": (0.5, 0.125)}
+    assert all(group["fused"] for group in optimizer.param_groups)
+
+
+def test_an_optimizer_of_other_parameters_is_refused() -> None:
+    before = trained(built(morec(), seed=0)).state_dict()
+    fewer = torch.optim.AdamW(built(morec(freeze="text")).parameter_groups())
+    with pytest.raises(
+        CheckpointMismatchError, match=r"groups \[\('encoders\.image', .* trains other parameters"
+    ):
+        restore_optimizer(fewer, [before], "here")
+    wider = torch.optim.AdamW(built(morec(width=32)).parameter_groups())
+    with pytest.raises(CheckpointMismatchError, match="has moments of"):
+        restore_optimizer(wider, [before], "here")
+    with pytest.raises(CheckpointMismatchError, match="only weights"):
+        restore_optimizer(wider, [], "here")
