@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 import cli
+from zoo.experiments import sweep, transfer
+from zoo.experiments.command import split_line
+from zoo.experiments.study import load_study
 from zoo.names import short_names
 
 README = Path(__file__).parent.parent / "README.md"
@@ -15,7 +18,7 @@ def test_every_model_and_data_set_has_a_row() -> None:
     text = README.read_text()
     for name in short_names("model"):
         assert f"`{name}`" in text, name
-    for name in short_names("data"):
+    for name in (*short_names("data"), *short_names("study")):
         assert name in text.lower(), name
 
 
@@ -25,6 +28,18 @@ def test_the_commands_expand() -> None:
     for command, options in commands:
         if "--model M" not in options:
             assert cli.expand_names([command, *options.split()]).argv[0] == command
+
+
+def test_the_commands_of_many_runs_are_understood() -> None:
+    lines = re.findall(r"^mmzoo (sweep|transfer) ([^#\n`]*)", README.read_text(), re.MULTILINE)
+    assert {command for command, _ in lines} == {"sweep", "transfer"}
+    for command, options in lines:
+        if command == "sweep":
+            assert sweep.plan(*split_line(sweep.parser(), options.split())).axes
+        else:
+            arguments, typed = split_line(transfer.parser(), options.split())
+            study = load_study(arguments.study, command, transfer.STUDY) if arguments.study else {}
+            assert transfer.plan(arguments, study, typed).cells()
 
 
 @pytest.mark.slow
