@@ -75,7 +75,9 @@ class Momef(Fusion):
         self.top_k = top_k or n_parts
         self.temperature = temperature
         self.experts = nn.Sequential(
-            Linears(n_parts, width, width), nn.GELU(), Linears(n_parts, width, width)
+            Linears(n_parts, width, width, xavier=True),
+            nn.GELU(),
+            Linears(n_parts, width, width, xavier=True),
         )
         if n_parts > 1:
             self.router = nn.Linear(n_parts * width, n_parts)

@@ -59,7 +59,7 @@ class SANB(nn.Module):
 
 
 class Linears(nn.Module):
-    """M linear layers side by side as one product: each row of M has its own, begun as PyTorch begins them.
+    """M linear layers side by side as one product: each row of M has its own.
 
     IISAN-Versa's dimension transformation is one for the states of a tower, each state having its own.
 
@@ -67,13 +67,18 @@ class Linears(nn.Module):
         n_layers: Layers M.
         n_in: Width E of what goes in.
         width: Width D of what comes out.
+        xavier: Xavier-normal weights and zero biases instead of PyTorch's default.
     """
 
-    def __init__(self, n_layers: int, n_in: int, width: int) -> None:
+    def __init__(self, n_layers: int, n_in: int, width: int, *, xavier: bool = False) -> None:
         super().__init__()
         bound = n_in**-0.5
         self.weight_MED = nn.Parameter(torch.empty(n_layers, n_in, width).uniform_(-bound, bound))
         self.bias_M1D = nn.Parameter(torch.empty(n_layers, 1, width).uniform_(-bound, bound))
+        if xavier:
+            for weight_ED in self.weight_MED:
+                nn.init.xavier_normal_(weight_ED)
+            nn.init.zeros_(self.bias_M1D)
 
     def forward(self, x_NME: Tensor) -> Tensor:
         """(N, M, E) to (N, M, D)."""

@@ -88,6 +88,18 @@ class CROSSAN(StateRecommender):
         """One tower a modality."""
         return CrossSideNetwork(widths, n_states, self.bottleneck, self.cross, self.activation)
 
+    def make_head(self, name: str, width: int) -> nn.Module:
+        """IISAN's head, begun by Xavier's rule.
+
+        Four linear layers in a row, experts included, would shrink what items differ in by PyTorch's rule.
+        """
+        head = super().make_head(name, width)
+        for layer in head.children():
+            assert isinstance(layer, nn.Linear)
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        return head
+
     def make_fusion(self, n_towers: int) -> nn.Module:
         """MOMEF, or IISAN's concatenation."""
         if not self.momef:
