@@ -140,7 +140,7 @@ def print_list() -> None:
         print()
     print("Encoders (--model.text.name NAME, --model.image.name NAME)")
     for name, description in list_encoders():
-        print(f"  {name:<22} {description}")
+        print(f"  {name:<42} {description}")
 
 
 def check_line(argv: "Sequence[str]") -> None:

@@ -4,7 +4,6 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from zoo.encoders.base import Encoded, EncoderSpec
@@ -29,7 +28,7 @@ class ClipImageEncoder(ImageTower):
         self.architecture = architecture
         self.size = clip_size(architecture)
         self.resblocks = _resblocks(network)
-        self.maps = isinstance(network, ModifiedResNet)
+        self.maps = hasattr(network, "attnpool") and hasattr(network, "layer4")  # a ResNet
         self.class_token = self.resblocks is not None
         self.n_prefix = int(self.class_token)
         self.choose_pool()

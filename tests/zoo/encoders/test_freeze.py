@@ -1,5 +1,7 @@
 """Which parameters are trained."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -111,10 +113,13 @@ def test_legacy_bottom_stops_within_the_eleventh_mae_layer() -> None:
     assert found[-1] == "layers.10.attention.q_proj.weight"
 
 
+THIN: dict[str, Any] = {"channels": [4, 4, 8, 8]}
+
+
 def test_legacy_bottom_trains_a_small_resnet_whole() -> None:
-    small = tower("image", EncoderSpec("timm/resnet50", config={}, image_size=32))
+    small = tower("image", EncoderSpec("timm/resnet50", config=THIN, image_size=32))
     assert len(trained(small, tokens=False)) == len(list(small.parameters())) == 159
-    large = tower("image", EncoderSpec("timm/resnet101", config={}, image_size=32))
+    large = tower("image", EncoderSpec("timm/resnet101", config=THIN, image_size=32))
     names = [name.removeprefix("network.") for name, _ in large.named_parameters()]
     assert len(names) == 312
     assert trained(large, tokens=False) == names[:165]

@@ -29,20 +29,19 @@ def test_shapes_and_kinds(name: str) -> None:
     assert encoded.states_NKD is None
     assert encoded.tokens_NTD is not None
     assert encoded.tokens_NTD.shape[0] == 3
+    assert encoded.tokens_NTD.shape[2] == encoder.token_width > 0
     assert encoded.pooled_ND.std(dim=0).max() > 0, "items must differ"
 
 
 @every_tower
-@pytest.mark.parametrize("tune", ["all", 1, "none"])
+@pytest.mark.parametrize("tune", ["all", 1])
 def test_every_trainable_parameter_gets_a_gradient(name: str, tune: Any) -> None:  # noqa: ANN401
     encoder = build(name)
     freeze(encoder, tune)
     trainable = [n for n, p in encoder.named_parameters() if p.requires_grad]
-    assert bool(trainable) == (tune != "none")
+    assert trainable
     encoder.train()
-    assert encoder.training == (tune != "none")
-    if tune == "none":
-        return
+    assert encoder.training
     (encoder(content(encoder)).pooled_ND ** 3).sum().backward()
     for parameter_name, parameter in encoder.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, parameter_name
@@ -51,8 +50,8 @@ def test_every_trainable_parameter_gets_a_gradient(name: str, tune: Any) -> None
         assert not any(n.startswith(tuple(embedding)) for n in trainable if embedding)
 
 
-@every_tower
-def test_an_item_does_not_depend_on_its_batch(name: str) -> None:
+@pytest.mark.parametrize("name", [n for n, (modality, _) in TOWERS.items() if modality == "image"])
+def test_a_picture_does_not_depend_on_its_batch(name: str) -> None:
     encoder = build(name)
     items = content(encoder)
     together = encoder(items).pooled_ND
@@ -164,7 +163,7 @@ def test_states_that_do_not_exist_are_refused(name: str) -> None:
         build(name, states=[0, 7])
 
 
-@every_tower
+@pytest.mark.parametrize("name", ["bert", "vit", "timm/resnet18", "open_clip-text", "open_clip-image"])
 def test_transforms_are_picklable_and_fit_the_contract(name: str) -> None:
     encoder = build(name)
     transform = encoder.transform()
