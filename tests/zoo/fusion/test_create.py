@@ -22,7 +22,8 @@ MMSR = [
 @pytest.mark.parametrize("name", FUSIONS)
 def test_every_name_fuses_two_parts(name: str) -> None:
     tokens_NTD = torch.randn(3, 5, 8)
-    parts = [Encoded(tokens_NTD.mean(1), tokens_NTD), Encoded(torch.randn(3, 8), torch.randn(3, 2, 8))]
+    item_id = Encoded(torch.randn(3, 8))  # a part without tokens, which id_aware must have
+    parts = [Encoded(tokens_NTD.mean(1), tokens_NTD), item_id]
     fusion = create_fusion(name, 2, 8, 0.1)
     assert isinstance(fusion, Fusion)
     assert fusion(parts).shape == (3, 8)
