@@ -75,6 +75,8 @@ def next_item_nce(
 class PrototypeHead(nn.Module):
     """The head the prototype shares between text and image: two linear layers and a batch norm.
 
+    In several processes ``--trainer.sync_batchnorm true`` takes the statistics of all, as the authors did.
+
     Args:
         width: Width D of the vectors.
     """
