@@ -125,7 +125,7 @@ class ContentRecommender(Recommender):
             self.encoders[modality] = tower
             if not self.uses_states:
                 width = tower.token_width if self.uses_tokens else tower.width
-                self.stand_ins[modality] = nn.Parameter(torch.zeros(width))
+                self.stand_ins[modality] = nn.Parameter(stand_in(width))
         if self.item_id:
             self.encoders["item_id"] = ItemId(spec.n_items, self.id_width)
         self.build_parts(spec)
@@ -309,6 +309,15 @@ class ContentRecommender(Recommender):
     def _start_evaluation(self, slices: tuple[str, ...]) -> None:
         self.cache_features()
         super()._start_evaluation(slices)
+
+
+def stand_in(width: int) -> Tensor:
+    """Start of the learned vector (D,) that stands for missing content: of the size of layer-normed vectors.
+
+    Zeros would be a trap: where an item lacks everything, a norm over a zero vector has huge gradients. The
+    numbers come from a generator of their own, so that having stand-ins moves no other draw of a seed.
+    """
+    return torch.randn(width, generator=torch.Generator().manual_seed(0))
 
 
 def with_padding(item_ND: Tensor) -> Tensor:
