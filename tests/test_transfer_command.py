@@ -18,7 +18,7 @@ RUN = ("--data.size", "tiny", "--data.root", "data", "--threads", "1", "--traine
 RATE = ("--model.warmup_steps", "0", "--model.schedule", "constant")
 QUIET = ("--trainer.enable_progress_bar", "false", *RATE)
 FIT = (*MODEL, *SMALL, *RUN, *QUIET)
-PAIR = json.dumps({**TEXT, "config": {**TEXT["config"], "hidden_size": 16}})
+PAIR = json.dumps({**TEXT, "config": {**TEXT["config"], "hidden_size": 16, "intermediate_size": 16}})
 
 
 @pytest.fixture(scope="module")
