@@ -17,7 +17,7 @@ import yaml
 
 from zoo import __version__
 from zoo.names import Kind, config_file, config_root, recipe_file, short_names
-from zoo.options import flatten, take_option
+from zoo.options import encoder_nulls, flatten, take_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +115,8 @@ def expand_names(argv: "Sequence[str]") -> Expanded:
         head += flatten(yaml.safe_load(recipe.read_text(encoding="utf-8")) or {})
     options = (word.partition("=")[0] for word in rest if word.startswith("--model."))
     typed = [option.removeprefix("--model.").removeprefix("init_args.") for option in options]
-    return Expanded(head + rest, model_label, data_label, [name for name in typed if name != "help"])
+    words = encoder_nulls(head + rest)
+    return Expanded(words, model_label, data_label, [name for name in typed if name != "help"])
 
 
 def describe(path: Path) -> str:

@@ -1,8 +1,12 @@
 """Options of a command line as words: nested values flattened, single ones taken out."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+ENCODER_FIELD = re.compile(r"(--model\.(?:init_args\.)?(?:text|image|audio|video))\.(\w+)")
+"""An option that sets one field of an encoder."""
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -45,3 +49,22 @@ def option_names(argv: Iterable[str]) -> list[str]:
     ['model.lr', 'data.size']
     """
     return [word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")]
+
+
+def encoder_nulls(words: list[str]) -> list[str]:
+    """Writes a null field of an encoder as JSON: one level deeper, jsonargparse reads ``null`` as a word.
+
+    >>> encoder_nulls(["--model.image.config", "null", "--model.image.name=timm/resnet18"])
+    ['--model.image', '{"config": null}', '--model.image.name=timm/resnet18']
+    """
+    joined: list[str] = []
+    for word in words:
+        if word == "null" and joined and ENCODER_FIELD.fullmatch(joined[-1]):
+            word = f"{joined.pop()}=null"
+        joined.append(word)
+    written: list[str] = []
+    for word in joined:
+        option, _, value = word.partition("=")
+        field = ENCODER_FIELD.fullmatch(option) if value == "null" else None
+        written += [field.group(1), f'{{"{field.group(2)}": null}}'] if field else [word]
+    return written
