@@ -13,6 +13,7 @@ from zoo.conformance.case import Case, OpRecorder, Relabelled, recorded, spoiled
 from zoo.metrics.ranking import target_rank
 from zoo.sequence.base import is_masked
 from zoo.sequential import SequentialRecommender
+from zoo.transfer import under
 from zoo.types import EvalBatch, SequenceBatch
 
 EPOCHS = 40
@@ -198,6 +199,36 @@ def check_unseen(case: Case) -> None:
     assert distinct > len(vectors) // 2, f"{len(vectors)} unseen items share {distinct} vectors."
 
 
+def check_transfer(case: Case) -> None:
+    """Started from a checkpoint of another catalogue, a model has all but its rows; frozen parts rest."""
+    source = case.built().eval()
+    stored = {"state_dict": source.state_dict(), "hyper_parameters": dict(source.hparams)}
+    source.on_save_checkpoint(stored)
+    model = case.make()
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(stored, Path(folder) / "source.ckpt")
+        frozen = ["item"] if "user" in model.components() else []
+        model.plan = model.plan._replace(init_from=f"{folder}/source.ckpt", frozen=frozen)
+        torch.manual_seed(1)
+        model.attach(case.data.spec._replace(fingerprint="another"), case.data.items)
+        model.begin()
+    assert model.transferred is not None
+    rows = under(model.state_dict(), model.catalogue_rows())
+    assert bool(rows) == model.catalogue_bound, f"catalogue_rows() covers {rows}, catalogue_bound differs."
+    left = set(model.state_dict()) - rows - model.transferred.loaded
+    assert not left, f"Not taken over: {sorted(left)}. Are they in components()?"
+    if isinstance(model, SequentialRecommender):
+        model.cache_features()
+    total_loss(model.train(), case.train_batch()).backward()  # type: ignore[no-untyped-call]
+    moved = [n for n, p in model.named_parameters() if p.grad is not None and not p.requires_grad]
+    idle = [n for n, p in model.named_parameters() if p.grad is None and p.requires_grad]
+    assert not moved, f"Frozen parameters with a gradient: {moved}."
+    assert not idle, f"With items frozen, no gradient reaches {idle}: do they belong to an item component?"
+    if not model.catalogue_bound:
+        gap = (model.item_table() - source.item_table()).abs().max().item()
+        assert gap < 1e-4, f"The same items have vectors {gap:.2e} apart after a transfer of the whole model."
+
+
 CHECKS: tuple[Callable[[Case], None], ...] = (
     check_gradients,
     check_learns,
@@ -210,4 +241,5 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_cached,
     check_deterministic,
     check_unseen,
+    check_transfer,
 )
