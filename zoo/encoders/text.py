@@ -6,6 +6,7 @@ tokenizer with its special tokens, [CLS] of encoders, the mean of real tokens of
 
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
@@ -30,6 +31,8 @@ from zoo.encoders.hub import (
 from zoo.encoders.tower import Tower, evaluating, kept_states, last_token, mean_tokens, stack_states
 from zoo.encoders.words import WordTokenizer
 from zoo.types import Content
+
+log = logging.getLogger(__name__)
 
 PAD = -1
 """Marks the end of a title in token matrices, whatever the tower's own padding id is."""
@@ -175,6 +178,12 @@ class TextEncoder(Tower):
     def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "TextEncoder":
         """Builds the tower a spec names; ``pretrained=False`` reads ``spec.config`` only."""
         config = read_config(spec, "text")
+        if pretrained and spec.config is None and spec.tokenizer == "words":
+            log.warning(
+                "%s is pre-trained, but tokenizer 'words' gives hashed words, which mean nothing to its "
+                "token table: leave tokenizer out (--model.text.tokenizer null).",
+                spec.name,
+            )
         # The library's encoder-only classes edit the configuration they are given.
         return cls(build_network(deepcopy(config), spec, pretrained, "text"), config, spec)
 

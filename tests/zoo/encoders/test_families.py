@@ -1,5 +1,6 @@
 """Families of text networks through the real loader: from a folder, with their tokenizer's habits."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def xlnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(parameter)  # large enough to be seen
     network.save_pretrained(folder)
     return folder
+
+
+def test_hashed_words_for_a_trained_table_are_warned_of(
+    xlnet: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        create_encoder("text", EncoderSpec(str(xlnet)))
+        assert "hashed words" not in caplog.text
+        create_encoder("text", EncoderSpec(str(xlnet), tokenizer="words"))
+    assert "hashed words, which mean nothing to its token table" in caplog.text
 
 
 def test_xlnet_ends_titles_with_its_class_token(xlnet: Path) -> None:
