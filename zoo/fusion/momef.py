@@ -81,6 +81,9 @@ class Momef(Fusion):
         )
         if n_parts > 1:
             self.router = nn.Linear(n_parts * width, n_parts)
+            # All experts begin alike: what parts have in common over the items would choose one at random.
+            nn.init.zeros_(self.router.weight)
+            nn.init.zeros_(self.router.bias)
         self.noise = nn.Linear(n_parts * width, n_parts) if noisy and n_parts > 1 else None
         self.nothing_D = nn.Parameter(torch.zeros(width))
 

@@ -11,6 +11,14 @@ from zoo.fusion.sanb import Linears
 N, M, D = 6, 4, 8
 
 
+def fusion_of(top_k: int | None = None, temperature: float = 1.0) -> Momef:
+    """One whose router has chosen."""
+    torch.manual_seed(0)
+    fusion = Momef(M, D, top_k, temperature)
+    torch.nn.init.normal_(fusion.router.weight)
+    return fusion
+
+
 def parts(n_parts: int = M) -> list[Encoded]:
     generator = torch.Generator().manual_seed(1)
     return [Encoded(torch.randn(N, D, generator=generator)) for _ in range(n_parts)]
@@ -35,8 +43,7 @@ def test_size_at_four_modalities() -> None:
 
 
 def test_it_is_the_weighed_sum_of_experts() -> None:
-    torch.manual_seed(0)
-    fusion, given = Momef(M, D, temperature=0.5), parts()
+    fusion, given = fusion_of(temperature=0.5), parts()
     first, _, second = fusion.experts
     assert isinstance(first, Linears)
     assert isinstance(second, Linears)
@@ -52,23 +59,21 @@ def test_it_is_the_weighed_sum_of_experts() -> None:
 
 @pytest.mark.parametrize("top_k", [None, 1, 2])
 def test_shares_add_up_and_leave_absent_parts_out(top_k: int | None) -> None:
-    torch.manual_seed(0)
-    share_NM = Momef(M, D, top_k).shares(with_gaps(parts(), 0.0))
+    share_NM = fusion_of(top_k).shares(with_gaps(parts(), 0.0))
     assert share_NM.sum(1).tolist() == pytest.approx([0.0] + [1.0] * (N - 1))
     assert not share_NM[1, 0]
     assert int((share_NM[2:] > 0).sum(1).max()) == (top_k or M)
 
 
 def test_top_k_keeps_the_best_and_their_ratios() -> None:
-    torch.manual_seed(0)
-    dense, sparse = Momef(M, D), Momef(M, D, top_k=2)
+    dense, sparse = fusion_of(), fusion_of(top_k=2)
     sparse.load_state_dict(dense.state_dict())
     all_NM, two_NM = dense.shares(parts()), sparse.shares(parts())
     best = all_NM.topk(2, dim=1)
     torch.testing.assert_close(two_NM.gather(1, best.indices), best.values / best.values.sum(1, keepdim=True))
 
 
-@pytest.mark.parametrize("fusion", [Momef(M, D), Momef(M, D, top_k=2), ConcatLinear(M, D)])
+@pytest.mark.parametrize("fusion", [fusion_of(), fusion_of(top_k=2), ConcatLinear(M, D)])
 def test_garbage_of_absent_parts_is_not_read(fusion: Momef | ConcatLinear) -> None:
     clean, dirty = fusion(with_gaps(parts(), 0.0)), fusion(with_gaps(parts(), torch.nan))
     assert torch.equal(clean, dirty)
@@ -80,6 +85,10 @@ def test_one_part_needs_no_router() -> None:
     fusion = Momef(1, D, noisy=True)
     assert not any("router" in name or "noise" in name for name, _ in fusion.named_parameters())
     assert fusion(parts(1)).shape == (N, D)
+
+
+def test_experts_begin_alike() -> None:
+    torch.testing.assert_close(Momef(M, D).shares(parts()), torch.full((N, M), 1 / M))
 
 
 def test_noise_is_for_training_only() -> None:
@@ -94,8 +103,7 @@ def test_noise_is_for_training_only() -> None:
 
 
 def test_permuted_with_its_parameters_it_gives_the_same() -> None:
-    torch.manual_seed(0)
-    fusion, given, order = Momef(M, D), parts(), [2, 0, 3, 1]
+    fusion, given, order = fusion_of(), parts(), [2, 0, 3, 1]
     other = Momef(M, D)
     state: dict[str, Tensor] = dict(fusion.state_dict())
     for name in ("weight_MED", "bias_M1D"):
