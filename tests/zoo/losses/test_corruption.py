@@ -60,12 +60,12 @@ def test_counts_of_the_reference_design() -> None:
 
 
 def test_every_input_is_chosen_equally_often() -> None:
-    slots_BS = torch.arange(1, 4000 * 6 + 1).reshape(4000, 6)
+    slots_BS = torch.arange(1, 1000 * 6 + 1).reshape(1000, 6)
     torch.manual_seed(0)
-    _, label_BL = corrupt(slots_BS, 4000 * 6 + 1, 0.4, 0.2)
+    _, label_BL = corrupt(slots_BS, 1000 * 6 + 1, 0.4, 0.2)
     for label, share in ((SHUFFLED, 0.4), (REPLACED, 0.2)):
         share_L = (label_BL == label).float().mean(0)
-        torch.testing.assert_close(share_L, torch.full_like(share_L, share), atol=0.03, rtol=0)
+        torch.testing.assert_close(share_L, torch.full_like(share_L, share), atol=0.06, rtol=0)
 
 
 def test_strangers_are_drawn_by_how_often_they_stand_in_the_batch() -> None:
