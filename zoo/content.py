@@ -3,6 +3,7 @@
 How users are read is the subclass's: in order (``zoo/sequential.py``), or otherwise.
 """
 
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from zoo.base import Recommender
+from zoo.encoders.adapt import adapt, check_adaptation
 from zoo.encoders.base import Encoded, Encoder, EncoderSpec
 from zoo.encoders.create import create_encoder, create_transform
 from zoo.encoders.freeze import freeze
@@ -57,6 +59,8 @@ class ContentRecommender(Recommender):
         self.width = width
         given = {"text": text, "image": image, "audio": audio, "video": video}
         self.specs = {m: spec for m, value in given.items() if (spec := EncoderSpec.of(value)) is not None}
+        for modality, spec in self.specs.items():
+            check_adaptation(modality, spec)
         self.item_id = item_id
         self.catalogue_bound = item_id or type(self).catalogue_bound  # type: ignore[misc]  # known by instance
         if not self.specs and not item_id:
@@ -65,6 +69,8 @@ class ContentRecommender(Recommender):
                 "(an encoder each) or item_id: true."
             )
         self.features: dict[str, Features] = {}
+        self.feature_seconds: dict[str, float] = {}
+        """Modality -> seconds its frozen features took to make; nothing where they were found."""
         self.rebuilt: frozenset[str] = frozenset()
 
     # Parts -----------------------------------------------------------------------------------------------
@@ -121,7 +127,10 @@ class ContentRecommender(Recommender):
                     f"The fusion reads tokens; {encoder_spec.name!r} ({modality}) gives pooled vectors only. "
                     "Choose a fusion of pooled vectors (sum, concat, film, gated), or a tower with tokens."
                 )
-            freeze(tower, "none" if encoder_spec.cached else encoder_spec.tune, tokens=self.uses_tokens)
+            if encoder_spec.adapt is None:
+                freeze(tower, "none" if encoder_spec.cached else encoder_spec.tune, tokens=self.uses_tokens)
+            else:
+                adapt(tower, encoder_spec, tokens=self.uses_tokens)
             self.encoders[modality] = tower
             if not self.uses_states:
                 width = tower.token_width if self.uses_tokens else tower.width
@@ -269,11 +278,15 @@ class ContentRecommender(Recommender):
         key = f"{self.kind} {spec.states} {spec.pool} {tower_digest(self.encoder(modality))}"
         folder = self.items.feature_folder(modality, key)
         make = partial(self._frozen_rows, modality)
+        started = time.monotonic()
         if folder is None:
             chunks = chunks_of(self.items.n_items, self.item_chunk)
-            return Features.of(self.kind, joined(make(*chunk) for chunk in chunks))
+            found = joined(make(*chunk) for chunk in chunks)
+            self.feature_seconds[modality] = time.monotonic() - started
+            return Features.of(self.kind, found)
         store = FeatureStore(Path(folder), self.items.n_items, self.item_chunk)
-        store.build(f"Frozen {self.kind} of {modality}", make, self._team())
+        if store.build(f"Frozen {self.kind} of {modality}", make, self._team()):
+            self.feature_seconds[modality] = time.monotonic() - started
         return Features.of(self.kind, store.read())
 
     def _frozen_rows(self, modality: str, start: int, stop: int) -> dict[str, Tensor]:

@@ -67,13 +67,16 @@ class FeatureStore:
 
     # Building --------------------------------------------------------------------------------------------
 
-    def build(self, title: str, make: Callable[[int, int], Part], team: Team) -> None:
+    def build(self, title: str, make: Callable[[int, int], Part], team: Team) -> bool:
         """Makes what is missing; every process of the team takes a share of the chunks.
 
         Args:
             title: What is made, for the progress bar.
             make: Gives the rows from a first row to an end.
             team: The processes at work; all of them call this.
+
+        Returns:
+            Whether anything was missing.
 
         Raises:
             FeatureStoreError: There is no room on the disk.
@@ -84,7 +87,7 @@ class FeatureStore:
             lock.acquire()  # another run may be making the same
         try:
             if team.broadcast(self.complete):
-                return
+                return False
             if team.rank == 0:
                 self._lay_out(title, make)
             team.barrier()
@@ -98,6 +101,7 @@ class FeatureStore:
             if team.rank == 0:
                 self._finish()
             team.barrier()
+            return True
         finally:
             lock.release()
 

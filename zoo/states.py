@@ -37,7 +37,8 @@ class StateRecommender(SequentialRecommender):
         super().__init__(**kwargs)
         if self.item_id:
             raise ValueError(f"{type(self).__name__} knows items by content alone: leave out item_id.")
-        if trained := [m for m, s in self.specs.items() if not s.cached and s.tune not in ("none", 0)]:
+        running = {m: s for m, s in self.specs.items() if not s.cached}
+        if trained := [m for m, s in running.items() if s.adapt or s.tune not in ("none", 0)]:
             raise ValueError(
                 f"{type(self).__name__} adapts frozen towers, but {' and '.join(trained)} would be trained. "
                 "Set cached: true (states are computed once and kept) or tune: none (it runs in every step)."

@@ -18,6 +18,11 @@ class EncoderSpec:
             or with ``config`` the architecture to build from it (a transformers model type such as ``bert``).
         tune: Blocks trained, counted from the top: a number, ``all`` or ``none``. ``legacy_bottom`` trains
             the first 165 tensors instead, as MMSR's released code does by an inequality turned round.
+        adapt: Train a few parameters inside the tower and freeze its own: ``lora`` (low-rank updates of query
+            and value layers, by ``peft``), ``adapter`` (Houlsby's bottlenecks behind attentions and
+            feed-forward parts) or ``bitfit`` (its biases); ``tune`` then has no say.
+        adapt_args: Options of that: ``r``, ``alpha`` and ``dropout`` of ``lora``, ``bottleneck`` of
+            ``adapter``.
         config: Architecture of a tower built from its configuration with random weights; nothing is
             downloaded. Without it the pre-trained weights are loaded.
         weights: A local file of weights (safetensors, or a state dict read without unpickling objects).
@@ -41,6 +46,8 @@ class EncoderSpec:
 
     name: str
     tune: int | Literal["none", "all", "legacy_bottom"] = "all"
+    adapt: Literal["lora", "adapter", "bitfit"] | None = None
+    adapt_args: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     weights: str | None = None
     tokenizer: str | None = None

@@ -11,6 +11,7 @@ from zoo.fusion.attention import CoAttention, MergeAttention
 from zoo.fusion.base import Fusion
 from zoo.fusion.coarse import FiLM, Gated, ProjectedConcat, ProjectedSum
 from zoo.fusion.id_aware import IdAware
+from zoo.fusion.momef import ConcatLinear
 from zoo.fusion.pooled import Add, Cat
 from zoo.names import near
 
@@ -18,6 +19,7 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
     "add": Add,
     "cat": Cat,
     "cat_3": partial(Cat, blocks=3),
+    "cat_linear": ConcatLinear,
     "sum": ProjectedSum,
     "concat": ProjectedConcat,
     "film": FiLM,

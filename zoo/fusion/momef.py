@@ -32,9 +32,10 @@ class ConcatLinear(Fusion):
     Args:
         n_parts: Number of parts M.
         width: Width D of each part and of the result.
+        dropout: Has no effect; the argument is that of every fusion.
     """
 
-    def __init__(self, n_parts: int, width: int) -> None:
+    def __init__(self, n_parts: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.n_parts = n_parts
         self.linear = nn.Linear(n_parts * width, width)

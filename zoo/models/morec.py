@@ -62,7 +62,8 @@ class MoRec(SequentialRecommender):
 
     Args:
         fusion: How several item vectors become one: ``add`` (ADD), ``cat`` (CAT), ``cat_3`` (CAT with three
-            blocks), or another name of ``zoo.fusion.create.FUSIONS``.
+            blocks), ``cat_linear`` (CAT without dropout and GELU, as in IISAN's comparisons), or another name
+            of ``zoo.fusion.create.FUSIONS``.
         head_layers: Layers after the projection of an encoder's output (``dnn_layer``; 8 for TS-DNN).
         fused_layers: Layers after the fusion (``dnn_layers`` of ID+TS).
         normalize: Scale each modality's vector to unit length before the fusion; not in the paper.
