@@ -33,6 +33,7 @@ commands:
   predict    write the best items of every user to predictions.parquet
   sweep      many runs of fit: every value of an option, or a study of several; one table
   transfer   pre-train on some data, go on on other: from scratch, frozen, fine-tuned, ids only; one table
+  cost       what models take to train (time, parameters, memory, TPME) and what that buys; table and picture
   list       models, data sets, studies and encoders
 
 examples:
@@ -43,13 +44,14 @@ examples:
   mmzoo fit --model morec --data demo --print_config             every value the run would use
   mmzoo sweep --model morec --data demo --vary model.lr=1e-3,2e-3 --seeds 3 --jobs 2
   mmzoo sweep --study mmsr
+  mmzoo cost --models iisan,iisan_fft,iisan_lora --data demo
 
-more: mmzoo fit --help, mmzoo sweep --help, mmzoo transfer --help
+more: mmzoo fit --help, mmzoo sweep --help, mmzoo transfer --help, mmzoo cost --help
       mmzoo fit --model.help zoo.models.morec.MoRec
       mmzoo fit --data.help datamodules.demo.Demo
 """
 COMMANDS = ("fit", "validate", "test", "predict")
-EXPERIMENTS = {"sweep": "zoo.experiments.sweep", "transfer": "zoo.experiments.transfer"}
+EXPERIMENTS = {name: f"zoo.experiments.{name}" for name in ("sweep", "transfer", "cost")}
 """Commands of many runs, and the modules that know them."""
 
 

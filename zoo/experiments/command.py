@@ -16,12 +16,14 @@ def positive(text: str) -> int:
     return value
 
 
-def add_runner_options(parser: argparse.ArgumentParser, default_out: str) -> None:
-    """Adds seeds, runs at a time, threads, devices and the folder."""
+def add_runner_options(parser: argparse.ArgumentParser, default_out: str, at_a_time: bool = True) -> None:
+    """Adds seeds, runs at a time (else one after the other), threads, devices and the folder."""
     parser.add_argument(
         "--seeds", type=positive, help="runs of each setting, of seeds 0, 1, ... (default: 1)"
     )
-    parser.add_argument("--jobs", type=positive, default=1, help="runs at a time (default: 1)")
+    parser.set_defaults(jobs=1)
+    if at_a_time:
+        parser.add_argument("--jobs", type=positive, default=1, help="runs at a time (default: 1)")
     parser.add_argument(
         "--threads", type=positive, help="CPU threads of a run (default: the cores shared out)"
     )
@@ -67,13 +69,15 @@ def words_of(rest: Sequence[str]) -> list[str]:
     return words
 
 
-def finish_command(out: Path, failed: Sequence[str], total: int) -> None:
+def finish_command(
+    out: Path, failed: Sequence[str], total: int, files: str = "The table, its CSV and results.json"
+) -> None:
     """Says where everything is.
 
     Raises:
         SystemExit: A run failed.
     """
-    print(f"The table, its CSV and results.json are in {out}.")
+    print(f"{files} are in {out}.")
     if failed:
         sys.exit(
             f"mmzoo: {len(failed)} of {total} runs failed: {', '.join(failed)}. Each has a log.txt in its "
