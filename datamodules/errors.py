@@ -37,8 +37,12 @@ class EmptyDataError(ValueError):
     """Nothing is left to train on; the message counts what each filter took."""
 
 
-class BadImageError(ValueError):
-    """A picture that cannot be shown; the message is the reason, fit for a report."""
+class BadMediaError(ValueError):
+    """A picture, sound or clip that cannot be read; the message is the reason, fit for a report."""
+
+
+class BadImageError(BadMediaError):
+    """A picture that cannot be shown."""
 
 
 class DiskFullError(OSError):

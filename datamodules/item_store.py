@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from datamodules.cache import check_space, digest, disk_errors, locked, write_atomic, write_json
 from datamodules.errors import size_text
-from datamodules.raw_content import BadItem, RawContent, bad_items_csv
+from datamodules.raw_content import BadItem, RawContent, bad_items_csv, opener
 from zoo.types import Content, ContentTransform
 
 LAYOUT = 1
@@ -48,6 +48,7 @@ class Preparation:
         self.raw = raw
         self.transform = transform
         self.n_items = len(raw.names)
+        self._open = opener(raw.modality, transform)
         layout = [LAYOUT, transform.key, sorted(transform.fields.items()), sorted(transform.fill.items())]
         self.folder = parent / f"{raw.modality}-{digest([raw.key, *layout])}"
         self._part = self.folder.with_name(f"{self.folder.name}.part")
@@ -152,7 +153,7 @@ class Preparation:
         self, rows: Sequence[int]
     ) -> tuple[list[int], dict[str, npt.NDArray[Any]], list[tuple[int, str]]]:
         """Reads and transforms some rows: the good rows, their arrays, and (row, reason) of the bad ones."""
-        read = [(row, *self.raw.read(row)) for row in rows]
+        read = [(row, *self.raw.read(row, self._open)) for row in rows]
         reasons = [(row, reason) for row, _, reason in read if reason]
         good = [row for row, value, _ in read if value is not None]
         if not good:

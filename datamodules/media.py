@@ -1,14 +1,15 @@
-"""Opens pictures from strangers: a few formats only, a size limit, and a reason where it does not work."""
+"""Opens pictures from strangers: a few formats only, a size limit, and a reason where it does not work.
+
+Sounds and clips: ``clips.py``.
+"""
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from datamodules.errors import BadImageError
+from datamodules.errors import BadImageError, BadMediaError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """What a file may contain, whatever its name says."""
@@ -59,18 +60,13 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def open_file(path: Path) -> Path:
-    """The path itself, for transforms that read sound or video from the file.
+    """The path itself, of a file that is there and holds something.
 
     Raises:
-        BadImageError: If the file is missing or empty.
+        BadMediaError: If the file is missing or empty.
     """
     if not path.is_file():
-        raise BadImageError("the file is missing")
+        raise BadMediaError("the file is missing")
     if path.stat().st_size == 0:
-        raise BadImageError("the file is empty")
+        raise BadMediaError("the file is empty")
     return path
-
-
-def opener(modality: str) -> Callable[[Path], Any]:
-    """What turns a file of the modality into the raw value that its transform takes."""
-    return open_image if modality == "image" else open_file

@@ -3,15 +3,17 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from datamodules.cache import digest
-from datamodules.errors import BadImageError
-from datamodules.media import opener
+from datamodules.clips import open_clip, open_sound
+from datamodules.errors import BadMediaError
+from datamodules.media import open_image
+from zoo.types import ClipTransform, ContentTransform, SoundTransform
 
 
 class BadItem(NamedTuple):
@@ -57,8 +59,13 @@ class RawContent:
             return f"{value} missing"
         return f"{value} {stat.st_size} {stat.st_mtime_ns}"
 
-    def read(self, row: int) -> tuple[Any, str]:
-        """The raw value of a row, None if there is none, and what is wrong with it, empty if nothing."""
+    def read(self, row: int, open_raw: Callable[[Path], Any]) -> tuple[Any, str]:
+        """The raw value of a row, None if there is none, and what is wrong with it, empty if nothing.
+
+        Args:
+            row: Catalogue row.
+            open_raw: Turns a file into the raw value, see ``opener``.
+        """
         value = self.values[row]
         if self.folder is None:
             if value is None or not value.strip():
@@ -67,13 +74,22 @@ class RawContent:
         if value is None:
             return None, "the file is missing"
         try:
-            return opener(self.modality)(self.folder / value), ""
-        except BadImageError as error:
+            return open_raw(self.folder / value), ""
+        except BadMediaError as error:
             return None, str(error)
 
     def file_of(self, row: int) -> str:
         """What to look at when the row's content is bad."""
         return self.source if self.folder is None else (self.values[row] or self.source)
+
+
+def opener(modality: str, transform: ContentTransform) -> Callable[[Path], Any]:
+    """What turns a file of the modality into the raw value that a transform takes, and no more of it."""
+    if modality == "audio":
+        return partial(open_sound, seconds=cast("SoundTransform", transform).seconds)
+    if modality == "video":
+        return partial(open_clip, choose=cast("ClipTransform", transform).frames)
+    return open_image
 
 
 def bad_items_csv(bad: Iterable[BadItem]) -> bytes:

@@ -32,8 +32,19 @@ Content = dict[str, Tensor]
 """One modality of N items: named tensors whose first dimension is N.
 
 Every content carries ``present`` (N,) bool: false where the raw item was missing or unreadable. Text adds
-``tokens`` (N, T) int32, -1 after the last token; images add ``pixels`` (N, 3, height, width) uint8.
+``tokens`` (N, T) int32, -1 after the last token; images add ``pixels`` (N, 3, height, width) uint8; clips add
+``frames`` (N, T, 3, height, width) uint8; sounds add what their tower reads: ``features`` in half precision
+or ``samples`` int16, and where it tells padding from sound ``length`` int32.
 """
+
+
+class Sound(NamedTuple):
+    """A sound before it is prepared: mono, at the rate of its file."""
+
+    samples_T: npt.NDArray[np.float32]
+    """Samples between -1 and 1."""
+    rate: int
+    """Samples per second."""
 
 
 class CatalogSpec(NamedTuple):
@@ -121,11 +132,26 @@ class ContentTransform(Protocol):
     """Field -> value of rows whose item is missing, and of the padding row."""
 
     def __call__(self, raw: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
-        """Prepares n raw values: strings for text, RGB ``PIL.Image`` for images.
+        """Prepares n raw values: strings, RGB ``PIL.Image``, ``Sound``, or a list of RGB pictures for a clip.
 
         Returns:
             Field -> array (n, *shape).
         """
+        ...
+
+
+class SoundTransform(ContentTransform, Protocol):
+    """A transform of sounds."""
+
+    seconds: float
+    """What is read of a sound, from its beginning; the rest need not be decoded."""
+
+
+class ClipTransform(ContentTransform, Protocol):
+    """A transform of video clips."""
+
+    def frames(self, n_frames: int) -> Sequence[int]:
+        """Which frames of a clip of ``n_frames`` are wanted, in order; a short clip's may repeat."""
         ...
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.errors import BadImageError
+from datamodules.errors import BadImageError, BadMediaError
 from datamodules.media import FORMATS, open_file, open_image
 from tests.data_makers.ninerec import huge_png
 
@@ -65,7 +65,7 @@ def test_missing_and_folder(tmp_path: Path) -> None:
         open_image(tmp_path / "no.jpg")
     with pytest.raises(BadImageError, match="cannot be read"):
         open_image(tmp_path)
-    with pytest.raises(BadImageError, match="missing"):
+    with pytest.raises(BadMediaError, match="missing"):
         open_file(tmp_path / "no.wav")
 
 

@@ -7,7 +7,16 @@ from typing import Literal
 from zoo.encoders.base import Encoder, EncoderSpec
 from zoo.types import ContentTransform
 
-Library = Literal["timm", "open_clip", "transformers"]
+Library = Literal["timm", "open_clip", "torchvision", "transformers"]
+_MODALITIES = ("text", "image", "audio", "video")
+_PREFIXES: tuple[Library, ...] = ("timm", "open_clip", "torchvision")
+_KINDS: dict[Library, tuple[str, ...]] = {
+    "timm": ("image",),
+    "open_clip": ("text", "image"),
+    "torchvision": ("video",),
+    "transformers": _MODALITIES,
+}
+"""Modalities of which a library has towers."""
 
 
 def library_of(spec: EncoderSpec) -> Library:
@@ -16,10 +25,9 @@ def library_of(spec: EncoderSpec) -> Library:
     >>> library_of(EncoderSpec("timm/resnet18")), library_of(EncoderSpec("bert-base-uncased"))
     ('timm', 'transformers')
     """
-    if spec.name.startswith("timm/"):
-        return "timm"
-    if spec.name.startswith("open_clip/"):
-        return "open_clip"
+    for prefix in _PREFIXES:
+        if spec.name.startswith(f"{prefix}/"):
+            return prefix
     config = spec.config
     folder = Path(spec.name).expanduser()
     if config is None and (folder / "open_clip_config.json").is_file():
@@ -50,6 +58,18 @@ def create_transform(modality: str, spec: EncoderSpec) -> ContentTransform:
         from zoo.encoders.text import TextTransform
 
         return TextTransform.of(spec)
+    if library == "torchvision":
+        from zoo.encoders.video_torchvision import torchvision_transform
+
+        return torchvision_transform(spec)
+    if modality == "video":
+        from zoo.encoders.video import video_transform
+
+        return video_transform(spec)
+    if modality == "audio":
+        from zoo.encoders.audio_features import audio_transform
+
+        return audio_transform(spec)
     if library == "timm":
         from zoo.encoders.image_timm import timm_transform
 
@@ -63,7 +83,7 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
     """Builds the tower a spec names.
 
     Args:
-        modality: ``text`` or ``image``.
+        modality: ``text``, ``image``, ``audio`` or ``video``.
         spec: What is asked for.
         pretrained: Load weights. Without, the tower is built from ``spec.config`` alone, with no folder, file
             or network: its weights come from a checkpoint.
@@ -83,6 +103,18 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
         from zoo.encoders.text import TextEncoder
 
         return TextEncoder.of(spec, pretrained)
+    if library == "torchvision":
+        from zoo.encoders.video_torchvision import TorchvisionEncoder
+
+        return TorchvisionEncoder.of(spec, pretrained)
+    if modality == "video":
+        from zoo.encoders.video import VideoEncoder
+
+        return VideoEncoder.of(spec, pretrained)
+    if modality == "audio":
+        from zoo.encoders.audio import AudioEncoder
+
+        return AudioEncoder.of(spec, pretrained)
     if library == "timm":
         from zoo.encoders.image_timm import TimmEncoder
 
@@ -98,17 +130,27 @@ def _check(modality: str, spec: EncoderSpec) -> Library:
     Raises:
         ValueError: There is no such modality, or the library has no tower of it.
     """
-    if modality in ("audio", "video"):
-        raise ValueError(
-            f"No {modality} tower yet: audio and video encoders come with the media towers. "
-            "Use text and image."
-        )
-    if modality not in ("text", "image"):
-        raise ValueError(f"Unknown modality {modality!r}: expected text or image.")
+    if modality not in _MODALITIES:
+        raise ValueError(f"Unknown modality {modality!r}: expected {', '.join(_MODALITIES)}.")
     library = library_of(spec)
-    if modality == "text" and library == "timm":
+    _check_options(modality, spec)
+    if modality not in _KINDS[library]:
+        kinds = " and ".join(_KINDS[library])
         raise ValueError(
-            f"{spec.name!r} cannot be the text encoder: timm has image networks only. Give it as the image "
-            "encoder, or name a text network of transformers or open_clip here."
+            f"{spec.name!r} cannot be the {modality} encoder: {library} has {kinds} networks only. Give it "
+            f"as the {kinds.replace('and', 'or')} encoder, or name a network of "
+            f"{' or '.join(other for other, has in _KINDS.items() if modality in has)} here."
         )
     return library
+
+
+def _check_options(modality: str, spec: EncoderSpec) -> None:
+    """Refuses options of another modality, which would do nothing.
+
+    Raises:
+        ValueError: Frames of what has none, or seconds of what is no sound.
+    """
+    if modality != "video" and (spec.n_frames is not None or spec.frame_rule != "even"):
+        raise ValueError(f"n_frames and frame_rule of the {modality} encoder: only clips have frames.")
+    if modality != "audio" and spec.seconds is not None:
+        raise ValueError(f"seconds of the {modality} encoder: only sounds are cut by it.")

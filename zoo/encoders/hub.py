@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForTextEncoding,
+    ClapAudioModel,
     PretrainedConfig,
 )
 
@@ -29,12 +30,21 @@ from zoo.encoders.weights import load_weights
 
 _HOUSEKEEPING = ("_name_or_path", "architectures", "id2label", "label2id", "transformers_version", "dtype")
 _INPUTS: dict[Side, str] = {"text": "input_ids", "vision": "pixel_values"}
+MEDIA_TYPES: dict[Side, tuple[str, ...]] = {
+    "audio": (
+        *("audio-spectrogram-transformer", "clap_audio_model", "whisper"),
+        *("wav2vec2", "hubert", "wavlm"),
+    ),
+    "video": ("videomae", "timesformer", "vivit"),
+}
+"""Model types of which a tower is offered; what they read varies too much to take any other."""
 _COMPLETE = "transformers_version"
 """Marks a configuration the library wrote, which may hold settings of other versions."""
 _STACKS = ("layers", "layer", "blocks", "block", "stages", "h", "albert_layer_groups")
 _INNER_STACKS = ("layers", "blocks")  # of a stage; T5's `layer` holds the parts of one block
 _EMBEDDING = re.compile(
     r"embed|^shared|wte|wpe|patch|cls_token|class_token|pos_|stem|pre_?la?yer_?norm|project_in"
+    r"|^feature_(extractor|projection)|^conv[12]\.|^audio_encoder\.batch_norm"
 )
 
 
@@ -162,15 +172,26 @@ def read_config(spec: EncoderSpec, side: Side) -> PretrainedConfig:
 
 
 def _check_kind(config: PretrainedConfig, spec: EncoderSpec, side: Side) -> None:
+    kind = {"vision": "image"}.get(side, side)
     network = MODEL_MAPPING.get(type(config), None)
     reads = getattr(network, "main_input_name", None)  # some types have several networks: nothing is known
-    if reads in (None, _INPUTS[side]):
+    media = next((other for other, types in MEDIA_TYPES.items() if config.model_type in types), None)
+    if media == side:
         return
-    wanted, other = ("text", "image") if side == "text" else ("image", "text")
-    swap = f"Give it as the {other} encoder, or name" if reads in _INPUTS.values() else "Name"
+    if media is None and side not in MEDIA_TYPES and reads in (None, _INPUTS[side]):
+        return
+    homes = {"input_ids": "text", "pixel_values": "image"}
+    home = media or homes.get(str(reads))
+    swap = f"Give it as the {home} encoder, or name" if home and home != kind else "Name"
+    wanted = (
+        f"a network here of one of the types {', '.join(MEDIA_TYPES[side])}."
+        if side in MEDIA_TYPES
+        else f"a network here that reads {_INPUTS[side]}."
+    )
     raise ValueError(
-        f"{spec.name!r} cannot be the {wanted} encoder: its network ({getattr(network, '__name__', '')}) "
-        f"reads {reads}. {swap} a network here that reads {_INPUTS[side]}."
+        f"{spec.name!r} cannot be the {kind} encoder: its network "
+        f"({getattr(network, '__name__', config.model_type)}) reads {reads or 'something else'}. "
+        f"{swap} {wanted}"
     )
 
 
@@ -184,10 +205,12 @@ def _recompute_blocks(network: nn.Module, spec: EncoderSpec) -> None:
     for block in find_blocks(network)[1:]:
         for prefix in block:
             part = network.get_submodule(prefix.removesuffix("."))
-            part.forward = _recomputed(part, part.forward)
+            part.forward = recomputed(part, part.forward)
 
 
-def _recomputed(part: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+def recomputed(part: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A part's forward pass whose activations are made anew in the backward pass."""
+
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the part takes and gives
         if part.training and torch.is_grad_enabled():
             return checkpoint(forward, *args, use_reentrant=False, **kwargs)
@@ -215,7 +238,7 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
         ValueError: The stored weights lack a part of the network.
         OSError: The hub or folder does not have the weights.
     """
-    auto: Any = AutoModelForTextEncoding if is_encoder_decoder(config) else AutoModel
+    auto = _loader(config, side)
     if auto is AutoModelForTextEncoding and type(config) not in MODEL_FOR_TEXT_ENCODING_MAPPING:
         raise ValueError(
             f"transformers does not offer the encoder of {spec.name!r} ({config.model_type}) on its own: "
@@ -224,7 +247,7 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
     network: nn.Module
     if spec.config is not None or not pretrained or spec.weights is not None:
         try:
-            network = auto.from_config(config)
+            network = _made(auto, config)
         except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ValueError(
                 f"transformers makes no {type(config).__name__} network of {spec.name!r} "
@@ -246,6 +269,8 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
                 f"The weights of {spec.name!r} lack {len(missing)} tensors of the network, first "
                 f"{sorted(missing)[:3]}; they would stay random. Check that its config.json describes them."
             )
+    if side == "audio" and is_encoder_decoder(config):
+        network = network.get_encoder()  # type: ignore[operator]  # of a library's network
     optional = "add_pooling_layer" in inspect.signature(type(network).__init__).parameters
     pooler = getattr(network, "pooler", None)
     if optional and pooler is not None and any(isinstance(part, nn.Linear) for part in pooler.modules()):
@@ -257,10 +282,23 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
     return network
 
 
+def _loader(config: PretrainedConfig, side: Side) -> Any:  # noqa: ANN401 - a class of the library
+    """The class that builds a configuration's network."""
+    if config.model_type == "clap_audio_model":
+        return ClapAudioModel  # the library's automatic classes have the whole CLAP only
+    return AutoModelForTextEncoding if is_encoder_decoder(config) and side == "text" else AutoModel
+
+
+def _made(loader: Any, config: PretrainedConfig) -> nn.Module:  # noqa: ANN401 - a class of the library
+    """A network with random weights."""
+    network: nn.Module = loader(config) if issubclass(loader, nn.Module) else loader.from_config(config)
+    return network
+
+
 def _fix_tables(network: nn.Module, auto: Any, config: PretrainedConfig) -> None:  # noqa: ANN401
     """Makes constant what the network's definition holds so, as MAE's sine positions: loading forgets it."""
     with torch.device("meta"):
-        defined = auto.from_config(config)
+        defined = _made(auto, config)
     fixed = {name for name, parameter in defined.named_parameters() if not parameter.requires_grad}
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name not in fixed)

@@ -17,12 +17,12 @@ from transformers import PretrainedConfig
 
 from zoo.encoders.base import Encoded, EncoderSpec
 from zoo.encoders.hub import build_network, find_blocks, plain_config, read_config
-from zoo.encoders.tower import Tower, evaluating, kept_states, mean_tokens, stack_states
+from zoo.encoders.tower import TokenTower, evaluating, kept_states, stack_states
 from zoo.types import Content
 
 DEFAULT_SIZE = 224
 _MASK_SEED = 0
-_MIDDLE_GREY = 128
+MIDDLE_GREY = 128
 
 
 class ImageTransform:
@@ -38,26 +38,29 @@ class ImageTransform:
         self.size = size
         self.key = f"image-rgb-bilinear-{size}"
         self.fields: dict[str, tuple[tuple[int, ...], str]] = {"pixels": ((3, size, size), "uint8")}
-        self.fill = {"pixels": _MIDDLE_GREY}
+        self.fill = {"pixels": MIDDLE_GREY}
 
     def __call__(self, raw: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
         """Prepares n pictures as ``pixels`` (n, 3, size, size)."""
         pixels = np.empty((len(raw), 3, self.size, self.size), np.uint8)
         for i, picture in enumerate(raw):
-            small = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
-            pixels[i] = np.asarray(small).transpose(2, 0, 1)  # (height, width, 3) to (3, height, width)
+            pixels[i] = square(picture, self.size)
         return {"pixels": pixels}
 
 
-class ImageTower(Tower):
+def square(picture: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """An RGB picture at a square size, as pixels (3, size, size)."""
+    small = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(small).transpose(2, 0, 1)  # (height, width, 3) to (3, height, width)
+
+
+class ImageTower(TokenTower):
     """What image towers share: normalisation as the first layer, pooling of token maps."""
 
     size: int
     """Side of the prepared image in pixels."""
-    n_prefix: int
-    """Tokens before the patches: class token, distillation and register tokens."""
-    pool: str
-    """``own``, or how tokens become one vector: ``cls``, ``mean`` (of the patches), ``mean_all``."""
+    masks: bool = False
+    """Whether the network drops patches."""
 
     def transform(self) -> ImageTransform:
         """Square pictures at this tower's resolution."""
@@ -67,19 +70,13 @@ class ImageTower(Tower):
         """One grey picture."""
         weight = next(self.parameters())
         pixels = torch.full(
-            (1, 3, self.size, self.size), _MIDDLE_GREY, dtype=torch.uint8, device=weight.device
+            (1, 3, self.size, self.size), MIDDLE_GREY, dtype=torch.uint8, device=weight.device
         )
         return {"pixels": pixels, "present": torch.ones(1, dtype=torch.bool, device=weight.device)}
 
     def normalised(self, content: Content) -> Tensor:
-        """Pixels 0..255 as -1..1 in the type of the weights: (x / 255 - 0.5) / 0.5."""
-        dtype = next(self.network.parameters()).dtype
-        return (content["pixels"].float() * (2.0 / 255.0) - 1.0).to(dtype)
-
-    masks: bool = False
-    """Whether the network drops patches."""
-    reads_class_token: bool = True
-    """Whether the tower's own pooling reads the class token, if it has one."""
+        """Pixels 0..255 as -1..1 in the type of the weights."""
+        return centred(content["pixels"], next(self.network.parameters()).dtype)
 
     def choose_pool(self) -> None:
         """Settles how tokens are pooled, once it is known what stands before the patches.
@@ -93,18 +90,12 @@ class ImageTower(Tower):
                 f"mask_ratio={self.spec.mask_ratio} of {self.spec.name!r}: only a ViT-MAE of transformers "
                 "drops patches. Leave mask_ratio out."
             )
-        if self.spec.pool == "cls" and not self.class_token:
-            raise ValueError(
-                f"pool: cls of {self.spec.name!r}: this tower has no class token. Use default or mean."
-            )
-        self.pool = "own" if self.spec.pool == "default" else self.spec.pool
+        super().choose_pool()
 
-    def pool_tokens(self, tokens_NTD: Tensor) -> Tensor:
-        """One vector from the tokens of a layer: (N, T, D) to (N, D)."""
-        if self.pool == "cls" or (self.pool == "own" and self.class_token and self.reads_class_token):
-            return tokens_NTD[:, 0]
-        first = 0 if self.pool == "mean_all" else self.n_prefix
-        return mean_tokens(tokens_NTD[:, first:], None)
+
+def centred(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pixels 0..255 as -1..1: (x / 255 - 0.5) / 0.5."""
+    return (pixels.float() * (2.0 / 255.0) - 1.0).to(dtype)
 
 
 def flat(features: Tensor, channels_last: bool = False) -> Tensor:

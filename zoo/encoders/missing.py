@@ -7,7 +7,7 @@ from typing import Literal
 
 from zoo.encoders.names import HUB_NAMES
 
-Side = Literal["text", "vision"]
+Side = Literal["text", "vision", "audio", "video"]
 
 
 def elsewhere(name: str, side: Side) -> str:
@@ -15,14 +15,21 @@ def elsewhere(name: str, side: Side) -> str:
 
     The lists are asked here only: importing their libraries takes seconds.
     """
-    from zoo.encoders.clip import near_clip
+    lists: dict[str, list[str]] = {}
+    if side in ("text", "vision"):
+        from zoo.encoders.clip import near_clip
 
-    lists = {"open_clip's list": near_clip(name)}
+        lists = {"open_clip's list": near_clip(name)}
     if side == "vision":
         from zoo.encoders.image_timm import near_timm
 
         lists = {"timm's list": near_timm(name), **lists}
-    known = [hub for _, hub, modality in HUB_NAMES if modality == ("text" if side == "text" else "image")]
+    if side == "video":
+        from zoo.encoders.video_torchvision import near_torchvision
+
+        lists = {"torchvision's list": near_torchvision(name)}
+    side_of = {"vision": "image"}.get(side, side)
+    known = [hub for _, hub, modality in HUB_NAMES if modality == side_of]
     lists["names on the hub"] = near_names(name, known)
     found = "; ".join(f"{title} has {', '.join(near) or 'nothing near'}" for title, near in lists.items())
     return f"Also asked: {found}."

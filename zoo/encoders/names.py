@@ -27,6 +27,15 @@ HUB_NAMES: list[tuple[str, str, str]] = [
     ("CLIP", "openai/clip-vit-base-patch32", "image"),
     ("CLIP", "openai/clip-vit-base-patch32", "text"),
     ("SigLIP", "google/siglip-base-patch16-224", "image"),
+    ("AST", "MIT/ast-finetuned-audioset-10-10-0.4593", "audio"),
+    ("CLAP", "laion/clap-htsat-unfused", "audio"),
+    ("Whisper (its encoder)", "openai/whisper-base", "audio"),
+    ("wav2vec 2.0", "facebook/wav2vec2-base", "audio"),
+    ("HuBERT", "facebook/hubert-base-ls960", "audio"),
+    ("WavLM", "microsoft/wavlm-base", "audio"),
+    ("VideoMAE", "MCG-NJU/videomae-base", "video"),
+    ("TimeSformer", "facebook/timesformer-base-finetuned-k400", "video"),
+    ("ViViT", "google/vivit-b-16x2-kinetics400", "video"),
 ]
 """Families of the transformers library that are tested here: name, one of its models on the hub, modality."""
 
@@ -34,13 +43,14 @@ HUB_NAMES: list[tuple[str, str, str]] = [
 def list_encoders() -> list[tuple[str, str]]:
     """Pairs of a name pattern, or of one name, and what it stands for."""
     patterns = [
-        ("<hub name>", "text or image: a model of transformers; families below"),
-        ("<folder>", "text or image: the same from disk, as a path (/towers/mine or ./mine)"),
+        ("<hub name>", "text, image, audio or video: a model of transformers; families below"),
+        ("<folder>", "any of them: the same from disk, as a path (/towers/mine or ./mine)"),
         (
             "timm/<model>[.<tag>]",
             "image: every model of timm.list_models(): ViT, ResNet, Swin, BEiT ...",
         ),
         ("open_clip/<model>/<tag>", "text or image: either side of open_clip.list_pretrained()"),
+        ("torchvision/<model>", "video: r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v1_b, swin3d_t ..."),
         ("<model type>", "with `config`: random weights, e.g. name bert, config {hidden_size: 64, ...}"),
         ("timm/<model>", "with `config` (arguments of the model, {} for none): random weights"),
         ("open_clip/<any name>", "with `config` (embed_dim, vision_cfg, text_cfg): random weights"),

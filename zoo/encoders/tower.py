@@ -52,6 +52,36 @@ class Tower(Encoder):
         return self
 
 
+class TokenTower(Tower):
+    """A tower whose tokens are patches of one kind, after none or some special ones."""
+
+    n_prefix: int = 0
+    """Tokens before the patches: class token, distillation and register tokens."""
+    pool: str
+    """``own``, or how tokens become one vector: ``cls``, ``mean`` (of the patches), ``mean_all``."""
+    reads_class_token: bool = True
+    """Whether the tower's own pooling reads the class token, if it has one."""
+
+    def choose_pool(self) -> None:
+        """Settles how tokens are pooled, once it is known what stands before the patches.
+
+        Raises:
+            ValueError: ``pool: cls`` of a tower without a class token.
+        """
+        if self.spec.pool == "cls" and not self.class_token:
+            raise ValueError(
+                f"pool: cls of {self.spec.name!r}: this tower has no class token. Use default or mean."
+            )
+        self.pool = "own" if self.spec.pool == "default" else self.spec.pool
+
+    def pool_tokens(self, tokens_NTD: Tensor, mask_NT: Tensor | None = None) -> Tensor:
+        """One vector from the tokens of a layer: (N, T, D) to (N, D)."""
+        if self.pool == "cls" or (self.pool == "own" and self.class_token and self.reads_class_token):
+            return tokens_NTD[:, 0]
+        first = 0 if self.pool == "mean_all" else self.n_prefix
+        return mean_tokens(tokens_NTD[:, first:], None if mask_NT is None else mask_NT[:, first:])
+
+
 class evaluating:
     """Context in which a module is in evaluation mode; the mode of every part is put back at the end."""
 

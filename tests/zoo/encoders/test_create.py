@@ -13,7 +13,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save_file
 
-from tests.zoo.encoders.towers import CLIP, TEXT, VISION, build, content, tower
+from tests.zoo.encoders.towers import AUDIO, CLIP, TEXT, VIDEO, VISION, build, content, tower
 from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder, create_transform, library_of
 from zoo.encoders.names import list_encoders
@@ -102,10 +102,17 @@ def test_a_hub_that_answers_that_it_has_no_such_model(monkeypatch: pytest.Monkey
             r"\(ViTModel\) reads pixel_values. Give it",
         ),
         ("text", EncoderSpec("timm/resnet18", config={}), "timm has image networks only"),
+        ("image", EncoderSpec("torchvision/r3d_18", config={}), "torchvision has video networks only"),
+        ("video", EncoderSpec("open_clip/x", config=CLIP), "open_clip has text and image networks only"),
+        ("image", EncoderSpec("videomae", config=VIDEO["videomae"]), "Give it as the video encoder"),
+        ("video", EncoderSpec("vit", config=VISION["vit"]), "Give it as the image encoder.*videomae, times"),
+        ("audio", EncoderSpec("bert", config=TEXT["bert"]), "Give it as the text encoder.*, wavlm"),
+        ("audio", EncoderSpec("whisper", config=AUDIO["whisper"], n_frames=2), "only clips have frames"),
+        ("video", EncoderSpec("videomae", config=VIDEO["videomae"], seconds=2), "only sounds are cut"),
         (
             "text",
             EncoderSpec("audio-spectrogram-transformer", config={}),
-            "input_values. Name a",
+            "input_values. Give it as the audio encoder",
         ),
         ("text", EncoderSpec("bart", config={}), "does not offer the encoder of 'bart'"),
     ],
@@ -115,7 +122,7 @@ def test_a_network_of_the_wrong_kind(modality: str, spec: EncoderSpec, message: 
         create_encoder(modality, spec)
     if "bart" not in message:
         with pytest.raises(ValueError, match=message):
-            create_transform("text", spec) if modality == "text" else create_transform("image", spec)
+            create_transform(modality, spec)
 
 
 def test_a_folder_of_the_wrong_kind(tmp_path: Path) -> None:
@@ -155,9 +162,7 @@ def test_unknown_names_say_what_is_near() -> None:
         create_encoder("text", EncoderSpec("/no/such/folder"))
     with pytest.raises(ValueError, match=r"set `tokenizer: words`"):
         create_transform("text", EncoderSpec("bert", config=TEXT["bert"]))
-    with pytest.raises(ValueError, match="come with the media towers"):
-        create_encoder("audio", EncoderSpec("whatever"))
-    with pytest.raises(ValueError, match="expected text or image"):
+    with pytest.raises(ValueError, match="expected text, image, audio, video"):
         create_transform("smell", EncoderSpec("whatever"))
     with pytest.raises(ValueError, match="needs `config`"):
         create_encoder("text", EncoderSpec("some/model"), pretrained=False)
@@ -222,7 +227,7 @@ def test_the_table_of_names_imports_nothing() -> None:
 
 
 def test_libraries_are_imported_only_when_named() -> None:
-    heavy = "{'timm', 'open_clip', 'transformers'}"
+    heavy = "{'timm', 'open_clip', 'torchvision', 'transformers'}"
     code = f"import sys, zoo.encoders.create; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

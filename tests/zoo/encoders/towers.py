@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder
 from zoo.encoders.tower import Tower
-from zoo.types import Content
+from zoo.types import Content, ContentTransform, Sound
 
 TITLES = [
     "how to fold a paper crane",
@@ -110,6 +111,48 @@ VISION: dict[str, dict[str, Any]] = {
     "timm/convnext_atto": {"depths": [0, 1, 1, 1], "dims": [8, 8, 16, 16], "patch_size": 2},
     "timm/resnet18": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
 }
+_BLOCK = {
+    k: _VIT[k] for k in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+}
+_CLIP: dict[str, Any] = _BLOCK | {"image_size": 16, "num_frames": 4}
+VIDEO: dict[str, dict[str, Any]] = {
+    "videomae": _CLIP | {"patch_size": 8},
+    "timesformer": _CLIP | {"patch_size": 8},
+    "vivit": _CLIP | {"tubelet_size": [2, 8, 8]},
+}
+_PATCHES = {"patch_size": 16, "frequency_stride": 16, "time_stride": 16}
+_WAVES: dict[str, Any] = _BLOCK | {
+    "conv_dim": [8, 8],
+    "conv_kernel": [10, 8],
+    "conv_stride": [40, 8],
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "num_feat_extract_layers": 2,
+}
+_WHISPER: dict[str, Any] = {"d_model": 16, "num_mel_bins": 16, "max_source_positions": 25, "vocab_size": 20}
+_WHISPER |= {f"{side}_layers": 2 for side in ("encoder", "decoder")}
+_WHISPER |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+_WHISPER |= {f"{side}_ffn_dim": 32 for side in ("encoder", "decoder")}
+_WHISPER |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+AUDIO: dict[str, dict[str, Any]] = {
+    "audio-spectrogram-transformer": _BLOCK | _PATCHES | {"max_length": 48, "num_mel_bins": 32},
+    "clap_audio_model": {
+        "spec_size": 64,
+        "num_mel_bins": 16,
+        "window_size": 4,
+        "patch_embeds_hidden_size": 8,
+        "depths": [1, 2],
+        "num_attention_heads": [2, 2],
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+    },
+    "whisper": _WHISPER,
+    "wav2vec2": _WAVES,
+    "hubert": _WAVES,
+    "wavlm": _WAVES,
+}
+WAVES = ("wav2vec2", "hubert", "wavlm")
+
 ISOTROPIC = (
     *("vit", "vit_mae", "deit", "beit", "dinov2", "clip_vision_model", "siglip_vision_model"),
     *("timm/vit_tiny_patch16_224", "timm/vit_base_patch16_siglip_224", "timm/beit_base_patch16_224"),
@@ -131,11 +174,20 @@ TOWERS: dict[str, tuple[str, EncoderSpec]] = {
         n: ("image", EncoderSpec(n, config=c, image_size=32 if "atto" in n else 16))
         for n, c in VISION.items()
     },
+    **{n: ("video", EncoderSpec(n, config=c)) for n, c in VIDEO.items()},
+    **{n: ("audio", EncoderSpec(n, config=c, seconds=0.4)) for n, c in AUDIO.items()},
     "open_clip-text": ("text", EncoderSpec("open_clip/small", config=CLIP, max_tokens=8)),
     "open_clip-image": ("image", EncoderSpec("open_clip/small", config=CLIP)),
     "open_clip-resnet": ("image", EncoderSpec("open_clip/rn", config=CLIP_RESNET)),
 }
-UNIFORM = [*TEXT, *ISOTROPIC, "open_clip-text", "open_clip-image"]
+UNIFORM = [
+    *TEXT,
+    *ISOTROPIC,
+    *VIDEO,
+    *(n for n in AUDIO if n != "clap_audio_model"),
+    "open_clip-text",
+    "open_clip-image",
+]
 
 
 def build(name: str, **changes: Any) -> Tower:  # noqa: ANN401 - fields of a spec
@@ -160,9 +212,32 @@ def pictures(n: int = 3) -> list[Image.Image]:
     return [Image.fromarray(picture.numpy()) for picture in noise]
 
 
+def clips(n_frames: int = 4) -> list[list[Image.Image]]:
+    """Three clips of noise."""
+    noise = pictures(3 * n_frames)
+    return [noise[i * n_frames : (i + 1) * n_frames] for i in range(3)]
+
+
+def sounds() -> list[Sound]:
+    """A tone, a shorter one of noise, and a longer one of both, at three rates."""
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(0, 0.1, n).astype(np.float32) for n in (4000, 1600, 30000)]
+    tone = np.sin(np.arange(30000) / 9).astype(np.float32) / 2
+    return [Sound(tone[:4000], 8000), Sound(noise[1], 16000), Sound(noise[2] + tone, 22050)]
+
+
+def raw_of(transform: ContentTransform) -> list[Any]:
+    """Three raw items of a transform's modality."""
+    if "tokens" in transform.fields:
+        return list(TITLES)
+    if "pixels" in transform.fields:
+        return list(pictures())
+    return clips(transform.fields["frames"][0][0]) if "frames" in transform.fields else list(sounds())
+
+
 def content(encoder: Tower) -> Content:
     """Three prepared items, all present."""
     transform = encoder.transform()
-    raw: list[Any] = TITLES if "tokens" in transform.fields else list(pictures())
+    raw = raw_of(transform)
     prepared = {field: torch.from_numpy(values) for field, values in transform(raw).items()}
     return {**prepared, "present": torch.ones(len(raw), dtype=torch.bool)}
