@@ -64,8 +64,10 @@ def _read_wave(path: Path, seconds: float) -> Sound | None:
     try:
         with wave.open(str(path), "rb") as file:
             rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            if not 0 < rate <= MAX_RATE or not channels:
-                raise BadMediaError(f"damaged: {channels} channels of {rate} samples per second")
+            if not (0 < rate <= MAX_RATE and channels and 1 <= width <= 4):
+                raise BadMediaError(
+                    f"damaged: {channels} channels of {rate} samples per second of {width} bytes each"
+                )
             wanted = min(file.getnframes(), int(np.ceil(seconds * rate)))
             data = file.readframes(wanted)
     except wave.Error as error:
@@ -97,13 +99,15 @@ def _decode_sound(path: Path, seconds: float) -> Sound:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise BadMediaError("it holds no sound")
-            stream = container.streams.audio[0]
+            stream = _readable(container.streams.audio[0])
             rate = int(stream.rate)
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+            floats = av.AudioResampler(
+                format="fltp"
+            )  # one row a channel; its own mixing would make it louder
             wanted = int(np.ceil(seconds * rate))
             n_read = 0
             for frame in container.decode(stream):
-                parts += [part.to_ndarray().ravel() for part in resampler.resample(frame)]
+                parts += [part.to_ndarray().mean(axis=0) for part in floats.resample(frame)]
                 n_read += frame.samples
                 if n_read >= wanted:
                     break
@@ -152,7 +156,7 @@ def _video(path: Path, choose: Choice) -> list[Image.Image]:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise BadMediaError("it holds no pictures")
-            stream = container.streams.video[0]
+            stream = _readable(container.streams.video[0])
             _check_size(stream.width, stream.height)
             n_frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
         frames, n_decoded, wanted = _decoded(av, path, choose(max(n_frames, 1)))
@@ -177,6 +181,13 @@ def _decoded(av: Any, path: Path, wanted: Sequence[int]) -> tuple[dict[int, Imag
             if index >= last:
                 break
     return frames, n_decoded, wanted
+
+
+def _readable(stream: Any) -> Any:  # noqa: ANN401 - of an untyped library
+    """A stream for which there is a decoder."""
+    if stream.codec_context is None:
+        raise BadMediaError("of a coding that is not known")
+    return stream
 
 
 def _check_size(width: int, height: int) -> None:

@@ -36,8 +36,8 @@ class ContentRecommender(Recommender):
         width: Width D of item and user vectors.
         text: Encoder of titles; null leaves the modality out.
         image: Encoder of pictures.
-        audio: Encoder of sounds; no tower for them yet, so anything but null is refused.
-        video: Encoder of clips; likewise.
+        audio: Encoder of sounds.
+        video: Encoder of clips.
         item_id: Learn a vector for every item id.
         **kwargs: Arguments of the base, see ``zoo.base.Recommender``.
 

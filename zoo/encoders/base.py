@@ -15,7 +15,8 @@ class EncoderSpec:
 
     Args:
         name: A hub name or a local folder of a transformers model, ``timm/<model>``, ``open_clip/<model>``,
-            or with ``config`` the architecture to build from it (a transformers model type such as ``bert``).
+            ``torchvision/<model>`` (clips), or with ``config`` the architecture to build from it (a
+            transformers model type such as ``bert``).
         tune: Blocks trained, counted from the top: a number, ``all`` or ``none``. ``legacy_bottom`` trains
             the first 165 tensors instead, as MMSR's released code does by an inequality turned round.
         adapt: Train a few parameters inside the tower and freeze its own: ``lora`` (low-rank updates of query
@@ -30,9 +31,16 @@ class EncoderSpec:
         tokenizer: Tokenizer's hub name or folder when it is not ``name``; ``words`` hashes whole words and
             needs no file.
         pool: How tokens become one vector: ``default`` is the tower's own way, ``cls``, ``mean`` (of an
-            image: its patches), ``mean_all`` (class token included).
+            image, a clip or a spectrogram: its patches), ``mean_all`` (class token included).
         max_tokens: Text tokens kept, special ones included.
-        image_size: Side of the prepared square image in pixels; by default the tower's own.
+        image_size: Side of the prepared square image, or of a clip's frames, in pixels; by default the
+            tower's own.
+        n_frames: Frames kept of a clip; by default the tower's own number, of MicroLens' rules 5.
+        frame_rule: Which frames: ``even``, at equal distances over the whole clip; ``middle``, consecutive
+            ones around its middle; ``microlens``, those its released script takes, which end at the middle;
+            ``microlens_twice``, the same with the pixels processed twice over, as the script does.
+        seconds: What is read of a sound, from its beginning; by default what the tower's window holds, or ten
+            seconds where it has none. Shorter sounds are padded.
         mask_ratio: Share of the patches that a ViT-MAE drops at random (0.75 in its pre-training, and in the
             released code of MMSR): anew in every training step, the same patches of every picture in
             evaluation. The ratio in the network's own configuration is not used.
@@ -54,6 +62,9 @@ class EncoderSpec:
     pool: Literal["default", "cls", "mean", "mean_all"] = "default"
     max_tokens: int = 30
     image_size: int | None = None
+    n_frames: int | None = None
+    frame_rule: Literal["even", "middle", "microlens", "microlens_twice"] = "even"
+    seconds: float | None = None
     mask_ratio: float = 0.0
     cached: bool = False
     states: list[int] | int | Literal["none", "all"] = field(default="none")

@@ -16,28 +16,17 @@ from torch.utils.checkpoint import checkpoint
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_TEXT_ENCODING_MAPPING,
-    MODEL_MAPPING,
     AutoConfig,
-    AutoModel,
     AutoModelForTextEncoding,
-    ClapAudioModel,
     PretrainedConfig,
 )
 
 from zoo.encoders.base import EncoderSpec
+from zoo.encoders.kinds import check_kind, is_encoder_decoder, loader_of, made, renamed
 from zoo.encoders.missing import Side, elsewhere, near_paths
 from zoo.encoders.weights import load_weights
 
 _HOUSEKEEPING = ("_name_or_path", "architectures", "id2label", "label2id", "transformers_version", "dtype")
-_INPUTS: dict[Side, str] = {"text": "input_ids", "vision": "pixel_values"}
-MEDIA_TYPES: dict[Side, tuple[str, ...]] = {
-    "audio": (
-        *("audio-spectrogram-transformer", "clap_audio_model", "whisper"),
-        *("wav2vec2", "hubert", "wavlm"),
-    ),
-    "video": ("videomae", "timesformer", "vivit"),
-}
-"""Model types of which a tower is offered; what they read varies too much to take any other."""
 _COMPLETE = "transformers_version"
 """Marks a configuration the library wrote, which may hold settings of other versions."""
 _STACKS = ("layers", "layer", "blocks", "block", "stages", "h", "albert_layer_groups")
@@ -167,32 +156,8 @@ def read_config(spec: EncoderSpec, side: Side) -> PretrainedConfig:
             raise ValueError(f"config of {spec.name!r} is refused by {kind.__name__}: {reason}") from error
     part = getattr(config, f"{side}_config", None)
     config = part if isinstance(part, PretrainedConfig) else config
-    _check_kind(config, spec, side)
+    check_kind(config, spec, side)
     return config
-
-
-def _check_kind(config: PretrainedConfig, spec: EncoderSpec, side: Side) -> None:
-    kind = {"vision": "image"}.get(side, side)
-    network = MODEL_MAPPING.get(type(config), None)
-    reads = getattr(network, "main_input_name", None)  # some types have several networks: nothing is known
-    media = next((other for other, types in MEDIA_TYPES.items() if config.model_type in types), None)
-    if media == side:
-        return
-    if media is None and side not in MEDIA_TYPES and reads in (None, _INPUTS[side]):
-        return
-    homes = {"input_ids": "text", "pixel_values": "image"}
-    home = media or homes.get(str(reads))
-    swap = f"Give it as the {home} encoder, or name" if home and home != kind else "Name"
-    wanted = (
-        f"a network here of one of the types {', '.join(MEDIA_TYPES[side])}."
-        if side in MEDIA_TYPES
-        else f"a network here that reads {_INPUTS[side]}."
-    )
-    raise ValueError(
-        f"{spec.name!r} cannot be the {kind} encoder: its network "
-        f"({getattr(network, '__name__', config.model_type)}) reads {reads or 'something else'}. "
-        f"{swap} {wanted}"
-    )
 
 
 def _recompute_blocks(network: nn.Module, spec: EncoderSpec) -> None:
@@ -219,11 +184,6 @@ def recomputed(part: nn.Module, forward: Callable[..., Any]) -> Callable[..., An
     return run
 
 
-def is_encoder_decoder(config: PretrainedConfig) -> bool:
-    """Whether a configuration is of T5's kin, of which the encoder is used: also where it was saved alone."""
-    return bool(config.is_encoder_decoder or type(config)().is_encoder_decoder)
-
-
 def plain_config(config: PretrainedConfig) -> dict[str, Any]:
     """A configuration in plain values that JSON, YAML and checkpoints hold."""
     values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
@@ -238,7 +198,7 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
         ValueError: The stored weights lack a part of the network.
         OSError: The hub or folder does not have the weights.
     """
-    auto = _loader(config, side)
+    auto = loader_of(config, side)
     if auto is AutoModelForTextEncoding and type(config) not in MODEL_FOR_TEXT_ENCODING_MAPPING:
         raise ValueError(
             f"transformers does not offer the encoder of {spec.name!r} ({config.model_type}) on its own: "
@@ -247,7 +207,7 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
     network: nn.Module
     if spec.config is not None or not pretrained or spec.weights is not None:
         try:
-            network = _made(auto, config)
+            network = made(auto, config)
         except (AssertionError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ValueError(
                 f"transformers makes no {type(config).__name__} network of {spec.name!r} "
@@ -256,7 +216,12 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
     else:
         network, report = from_hub(
             lambda local: auto.from_pretrained(
-                spec.name, config=config, local_files_only=local, output_loading_info=True, dtype="float32"
+                spec.name,
+                config=config,
+                local_files_only=local,
+                output_loading_info=True,
+                dtype="float32",
+                **renamed(config),
             ),
             spec.name,
             "its weights (model.safetensors)",
@@ -282,23 +247,10 @@ def build_network(config: PretrainedConfig, spec: EncoderSpec, pretrained: bool,
     return network
 
 
-def _loader(config: PretrainedConfig, side: Side) -> Any:  # noqa: ANN401 - a class of the library
-    """The class that builds a configuration's network."""
-    if config.model_type == "clap_audio_model":
-        return ClapAudioModel  # the library's automatic classes have the whole CLAP only
-    return AutoModelForTextEncoding if is_encoder_decoder(config) and side == "text" else AutoModel
-
-
-def _made(loader: Any, config: PretrainedConfig) -> nn.Module:  # noqa: ANN401 - a class of the library
-    """A network with random weights."""
-    network: nn.Module = loader(config) if issubclass(loader, nn.Module) else loader.from_config(config)
-    return network
-
-
 def _fix_tables(network: nn.Module, auto: Any, config: PretrainedConfig) -> None:  # noqa: ANN401
     """Makes constant what the network's definition holds so, as MAE's sine positions: loading forgets it."""
     with torch.device("meta"):
-        defined = _made(auto, config)
+        defined = made(auto, config)
     fixed = {name for name, parameter in defined.named_parameters() if not parameter.requires_grad}
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name not in fixed)

@@ -20,14 +20,8 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PretrainedConfig
 
 from zoo.encoders.base import Encoded, EncoderSpec
-from zoo.encoders.hub import (
-    build_network,
-    find_blocks,
-    from_hub,
-    is_encoder_decoder,
-    plain_config,
-    read_config,
-)
+from zoo.encoders.hub import build_network, find_blocks, from_hub, plain_config, read_config
+from zoo.encoders.kinds import is_encoder_decoder
 from zoo.encoders.tower import Tower, evaluating, kept_states, last_token, mean_tokens, stack_states
 from zoo.encoders.words import WordTokenizer
 from zoo.types import Content

@@ -221,9 +221,9 @@ def clips(n_frames: int = 4) -> list[list[Image.Image]]:
 def sounds() -> list[Sound]:
     """A tone, a shorter one of noise, and a longer one of both, at three rates."""
     rng = np.random.default_rng(0)
-    noise = [rng.normal(0, 0.1, n).astype(np.float32) for n in (4000, 1600, 30000)]
-    tone = np.sin(np.arange(30000) / 9).astype(np.float32) / 2
-    return [Sound(tone[:4000], 8000), Sound(noise[1], 16000), Sound(noise[2] + tone, 22050)]
+    short, long = (rng.normal(0, 0.1, n).astype(np.float32) for n in (1600, 30000))
+    tone = (np.sin(np.arange(30000) / 9) / 2).astype(np.float32)
+    return [Sound(tone[:4000], 8000), Sound(short, 16000), Sound(np.add(long, tone), 22050)]
 
 
 def raw_of(transform: ContentTransform) -> list[Any]:
