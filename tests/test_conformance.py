@@ -14,9 +14,22 @@ from zoo.names import short_names
 EXCLUDED: dict[tuple[str, str], str] = {}
 """(model, check) -> why the check does not apply."""
 
-SLOW = {(f"{name}_image", "check_learns") for name in ("sasrec", "gru4rec", "nextitnet", "bert4rec")}
-"""Half a minute each: an image tower from scratch, one negative a position. Its parts are seen to learn in
-other models."""
+VARIANTS = frozenset(
+    {
+        *(
+            f"{backbone}_{kind}"
+            for backbone in ("sasrec", "nextitnet", "gru4rec")
+            for kind in ("text", "image")
+        ),
+        *("bert4rec_image", "s2o_text", "morec_bert", "morec_id", "morec_swin"),
+        *("mmsr_roberta_mae", "odmt_bert_clip", "pmmrec_xlmr_clip", "iisan_paper", "iisan_versa"),
+        *("iisan_adapter", "iisan_bitfit", "iisan_fft", "iisan_frozen", "iisan_lora"),
+    }
+)
+"""Models whose parts other models are made of too: with miniature towers, they differ in few values."""
+TRAINING = ("check_learns", "check_deterministic", "check_reload", "check_transfer")
+"""Checks that train; for the variants they are slow tests."""
+SLOW = {(name, check) for name in VARIANTS for check in TRAINING} | {("morec_dssm", "check_learns")}
 
 
 @pytest.fixture(scope="session")
