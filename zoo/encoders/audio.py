@@ -15,9 +15,10 @@ from zoo.encoders.tower import TokenTower, evaluating, kept_states, stack_states
 from zoo.types import Content
 
 _AST = "audio-spectrogram-transformer"
-_RANDOM = {"apply_spec_augment": False, "layerdrop": 0.0, "encoder_layerdrop": 0.0}
-"""Settings of the library's networks that hide parts of a sound, or leave out layers, in training: drawn on
-the host from no seed of ours, and with parameters that then get no gradient."""
+_SETTLED = {"apply_spec_augment": False, "layerdrop": 0.0, "encoder_layerdrop": 0.0, "decoder_layers": 0}
+"""Settings of the library's networks that would hide parts of a sound, or leave out layers, in training:
+drawn on the host from no seed of ours, and with parameters that get no gradient then. Whisper's decoder is
+not read."""
 
 
 class AudioEncoder(TokenTower):
@@ -60,7 +61,7 @@ class AudioEncoder(TokenTower):
     def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "AudioEncoder":
         """Builds the tower a spec names; ``pretrained=False`` reads ``spec.config`` only."""
         config, extractor = audio_config(spec)
-        for name, value in _RANDOM.items():
+        for name, value in _SETTLED.items():
             if hasattr(config, name):
                 setattr(config, name, value)
         return cls(build_network(deepcopy(config), spec, pretrained, "audio"), config, extractor, spec)

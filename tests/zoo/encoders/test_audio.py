@@ -157,6 +157,7 @@ def folder_of(name: str, folder: Path) -> None:
         ClapModel(whole).save_pretrained(folder)
         extractor: Any = ClapFeatureExtractor(feature_size=16, truncation="rand_trunc")
     elif name == "whisper":
+        config.decoder_layers, config.decoder_attention_heads = 2, 2
         WhisperModel(config).save_pretrained(folder)
         extractor = _WHISPER(feature_size=16)
     elif name == "hubert":

@@ -130,9 +130,7 @@ _WAVES: dict[str, Any] = _BLOCK | {
     "num_feat_extract_layers": 2,
 }
 _WHISPER: dict[str, Any] = {"d_model": 16, "num_mel_bins": 16, "max_source_positions": 25, "vocab_size": 20}
-_WHISPER |= {f"{side}_layers": 2 for side in ("encoder", "decoder")}
-_WHISPER |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
-_WHISPER |= {f"{side}_ffn_dim": 32 for side in ("encoder", "decoder")}
+_WHISPER |= {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
 _WHISPER |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
 AUDIO: dict[str, dict[str, Any]] = {
     "audio-spectrogram-transformer": _BLOCK | _PATCHES | {"max_length": 48, "num_mel_bins": 32},
