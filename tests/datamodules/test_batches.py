@@ -25,6 +25,9 @@ class CountingSource:
         self.counts_I = counts_I
         self.n_items = len(counts_I)
 
+    def feature_folder(self, modality: str, key: str) -> None:
+        """No disk."""
+
     def content(self, ids_N: npt.NDArray[np.int64], modalities: Sequence[str]) -> dict[str, Content]:
         return {modality: {"tokens": torch.from_numpy(ids_N)} for modality in modalities}
 
