@@ -1,5 +1,6 @@
 """Sequential models that read the layer states of frozen towers: states are computed once and kept."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -80,17 +81,17 @@ class StateRecommender(SequentialRecommender):
         self.heads = nn.ModuleDict({name: self.make_head(name, width) for name, width in widths.items()})
         self.fusion = self.make_fusion(len(self.heads))
 
+    @abstractmethod
     def make_side(self, n_states: Mapping[str, int], widths: Mapping[str, int]) -> nn.Module:
         """The side network for modalities with so many kept states of such widths."""
-        raise NotImplementedError
 
     def make_head(self, name: str, width: int) -> nn.Module:
         """From the output of a tower of the side network to the model's width: two layers, no activation."""
         return nn.Sequential(nn.Linear(width, width), nn.Linear(width, self.width))
 
+    @abstractmethod
     def make_fusion(self, n_towers: int) -> nn.Module:
         """From one vector a tower to one vector."""
-        raise NotImplementedError
 
     def tower_parts(self, parts: dict[str, Encoded]) -> list[Encoded]:
         """Vectors of the side network's towers at the model's width, zero where the item has nothing for one.
