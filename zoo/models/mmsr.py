@@ -23,17 +23,11 @@ start from random weights, negatives that may be a user's validation or test ite
 
 from typing import Any
 
-from torch import Tensor, nn
-
-from zoo.encoders.base import Encoded
-from zoo.fusion.create import check_fusion, create_fusion, fusion_needs_tokens
-from zoo.fusion.project import projection
+from zoo.fused import FusedRecommender
 from zoo.losses.next_item import Loss
-from zoo.sequential import SequentialRecommender
-from zoo.types import CatalogSpec
 
 
-class MMSR(SequentialRecommender):
+class MMSR(FusedRecommender):
     """Text and image, their tokens or their means, projected, fused, read in order; or one modality, or ids.
 
     The paper pools by the mean of all tokens, so give encoders ``pool: mean_all``; attention fusions read
@@ -68,6 +62,8 @@ class MMSR(SequentialRecommender):
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
     ) -> None:
         super().__init__(
+            fusion=fusion,
+            fusion_args=fusion_args,
             width=width,
             loss=loss,
             lr=lr,
@@ -75,31 +71,3 @@ class MMSR(SequentialRecommender):
             encoder_weight_decay=encoder_weight_decay,
             **kwargs,
         )
-        self.fusion_name = fusion
-        self.fusion_args = dict(fusion_args or {})
-        # With one part no fusion is made, but what is written about it must still be right.
-        check_fusion(fusion, max(self.n_parts, 2), width, **self.fusion_args)
-
-    @property
-    def uses_tokens(self) -> bool:
-        """Whether the fusion reads tokens; of a single part the mean is enough, projections being linear."""
-        return self.n_parts > 1 and fusion_needs_tokens(self.fusion_name)
-
-    def build_parts(self, spec: CatalogSpec) -> None:
-        """Makes the projections and the fusion."""
-        super().build_parts(spec)
-        self.heads = nn.ModuleDict(
-            {m: projection(self.encoder(m), self.width, self.uses_tokens) for m in self.specs}
-        )
-        if self.n_parts > 1:
-            self.fusion = create_fusion(
-                self.fusion_name, self.n_parts, self.width, self.dropout, **self.fusion_args
-            )
-
-    def fuse(self, parts: dict[str, Encoded]) -> Tensor:
-        """One vector an item (N, D): modalities in their order, then the id."""
-        heads: list[Encoded] = [self.heads[m](parts[m]) for m in self.specs]
-        if self.item_id:
-            heads.append(parts["item_id"])
-        item_ND: Tensor = heads[0].pooled_ND if len(heads) == 1 else self.fusion(heads)
-        return item_ND

@@ -46,13 +46,11 @@ from torch import Tensor, nn
 from zoo.content import with_padding
 from zoo.encoders.base import Encoded
 from zoo.encoders.tower import mean_tokens
-from zoo.fusion.create import check_fusion, create_fusion, fusion_needs_tokens
-from zoo.fusion.project import projection
+from zoo.fused import FusedRecommender
 from zoo.losses.contrastive import symmetric_nce
 from zoo.losses.corruption import Corrupted, corrupt
 from zoo.losses.nicl import PrototypeHead, next_item_nce, prototype_nce
 from zoo.sequence.create import backbone_class
-from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec, SequenceBatch
 
 NICL_SHARE = 0.4
@@ -61,7 +59,7 @@ NICL_TEMPERATURE = {"published": 1.0, "prototype": 0.1}
 """The published form has no temperature; the prototype's is ``UI_temp``."""
 
 
-class PMMRec(SequentialRecommender):
+class PMMRec(FusedRecommender):
     """Title and cover, one of them, or ids as a baseline; four objectives to pre-train, one to fine-tune.
 
     A single modality is pooled by the mean of all tokens, so give encoders ``pool: mean_all``.
@@ -110,16 +108,14 @@ class PMMRec(SequentialRecommender):
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
     ) -> None:
         super().__init__(
+            fusion=fusion,
+            fusion_args=fusion_args,
             width=width,
             lr=lr,
             weight_decay=weight_decay,
             encoder_weight_decay=encoder_weight_decay,
             **kwargs,
         )
-        self.fusion_name = fusion
-        self.fusion_args = dict(fusion_args or {})
-        # With one part no fusion is made, but what is written about it must still be right.
-        check_fusion(fusion, max(self.n_parts, 2), width, **self.fusion_args)
         pretrain = objective == "pretrain"
         self.nicl = nicl
         self.nicl_weight = self._nicl_share(nicl_weight) if pretrain else 0.0
@@ -168,40 +164,13 @@ class PMMRec(SequentialRecommender):
 
     # Parts -----------------------------------------------------------------------------------------------
 
-    @property
-    def uses_tokens(self) -> bool:
-        """Whether the fusion reads tokens; of a single part the mean is enough, projections being linear."""
-        return self.n_parts > 1 and fusion_needs_tokens(self.fusion_name)
-
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the projections, the fusion, and the heads of the objectives that are on."""
         super().build_parts(spec)
-        self.heads = nn.ModuleDict(
-            {m: projection(self.encoder(m), self.width, self.uses_tokens) for m in self.specs}
-        )
-        if self.n_parts > 1:
-            self.fusion = create_fusion(
-                self.fusion_name, self.n_parts, self.width, self.dropout, **self.fusion_args
-            )
         if self.nicl_weight and self.nicl == "prototype":
             self.pair_head = PrototypeHead(self.width)
         if self.nid_weight:
             self.noise_head = nn.Linear(self.width, 3)
-
-    def fuse(self, parts: dict[str, Encoded]) -> Tensor:
-        """One vector an item (N, D): modalities in their order, then the id."""
-        return self.mix(self.project(parts))
-
-    def project(self, parts: dict[str, Encoded]) -> dict[str, Encoded]:
-        """The parts at the width of the model."""
-        return parts | {m: self.heads[m](parts[m]) for m in self.specs}
-
-    def mix(self, parts: dict[str, Encoded]) -> Tensor:
-        """One vector an item (N, D) from its projected parts."""
-        if self.n_parts == 1:
-            return next(iter(parts.values())).pooled_ND
-        item_ND: Tensor = self.fusion(list(parts.values()))
-        return item_ND
 
     # Objectives ------------------------------------------------------------------------------------------
 
