@@ -1,0 +1,1 @@
+"""Parts of fair recommendation: splitting content, user-user structure, filters, adversaries, attackers."""
