@@ -35,7 +35,7 @@ from datamodules.demo_world import (
 from datamodules.ninerec import MediaFolder, NineRec, Statistics
 
 Size = Literal["tiny", "small", "large"]
-PlatformName = Literal["a", "b"]
+PlatformName = Literal["a", "b", "even"]
 WORLDS: dict[str, World] = {
     "tiny": World(users=300, items=150),
     "small": World(users=3_000, items=1_500),
@@ -75,7 +75,8 @@ def write_demo(
         size: Name of a world.
         seed: Same size and seed, same bytes.
         modalities: Of ``image``, ``audio`` and ``video``.
-        platform: ``b`` has other users and other items than ``a`` under the same laws, words and looks.
+        platform: ``b`` has other users and other items than ``a`` under the same laws, words and looks;
+            ``even`` has other laws.
 
     Returns:
         The catalogue's folder, ``root/DEMO``.
@@ -87,9 +88,11 @@ def write_demo(
     if size not in WORLDS:
         raise ValueError(f"Expected a size out of {', '.join(WORLDS)}, found {size!r}.")
     world = WORLDS[size]
-    parameters = {"version": VERSION, "size": size, "seed": seed, "world": asdict(world), "laws": LAWS}
+    place = PLATFORMS[platform]
+    laws = place.rules.laws
+    parameters = {"version": VERSION, "size": size, "seed": seed, "world": asdict(world), "laws": laws}
     if platform != "a":
-        parameters["platform"] = PLATFORMS[platform]._asdict()
+        parameters["platform"] = {"name": place.name, "place": place.place, "topic_mix": place.topic_mix}
     parameters = json.loads(json.dumps(parameters))
     folder = make_folder(
         Path(root) / NAME,
@@ -146,7 +149,7 @@ def _write_tables(folder: Path, world: World, platform: Platform, parameters: di
     noise = []
     bar = tqdm(total=world.users, desc="writing demo users", unit="user", disable=None)
     with open(folder / f"{NAME}_pair.csv", "wb") as file, bar:
-        for block in walk(world, Shelf(items), users, seed, platform):
+        for block in walk(world, Shelf(items, platform.rules), users, seed, platform):
             _pairs(block, item_names, user_names).write_csv(file, include_header=False)
             noise.append(block.noise)
             bar.update(len(np.unique(block.user)))
@@ -224,7 +227,8 @@ class Demo(NineRec):
             100,000; the files of a modality are drawn when a model needs them).
         world_seed: Of the catalogue itself.
         platform: ``b`` is a second platform: other users, other items, another popularity and mix of topics,
-            but the same words, looks and laws, so that what is learnt on ``a`` is worth something there.
+            but the same words, looks and laws, so that what is learnt on ``a`` is worth something there. On
+            ``even`` title, cover, sound and clip tell one attribute each, and all four decide alike.
         language: Language of the titles.
         cache_dir: Folder for what is prepared; by default ``.mmzoo`` beside the catalogue.
         max_len: History length L. Of every user the last L + 3 interactions are used.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.demo_world import CELL, IMAGE, LAWS, SUB, TEXT, Floats, Items, Law, flat
+from datamodules.demo_world import IMAGE, RULES, TEXT, Floats, Items, Law, Rules, flat, joint, size_of
 
 Ids = npt.NDArray[np.integer]
 Ints = npt.NDArray[np.int64]
@@ -22,6 +22,7 @@ def oracle_ranks(
     hidden_UH: Ids,
     known: Sequence[str] = TEXT + IMAGE,
     scores_at_once: int = 4_000_000,
+    rules: Rules = RULES,
 ) -> Ints:
     """Ranks the targets by the law of the world: history hidden, ties lose.
 
@@ -32,6 +33,7 @@ def oracle_ranks(
         hidden_UH: Items that may not be recommended, padded with 0.
         known: Attributes the oracle sees.
         scores_at_once: Bounds the memory.
+        rules: Of the platform.
 
     Returns:
         Rank of each target, (U,), 1 is best; the number of catalogue rows where the target is hidden.
@@ -41,7 +43,7 @@ def oracle_ranks(
     ranks = []
     for first in range(0, len(target_U), chunk):
         rows = slice(first, first + chunk)
-        score_BI = _scores(items, history_UL[rows], known)
+        score_BI = _scores(items, history_UL[rows], known, rules)
         hidden_BH, target_B = hidden_UH[rows], target_U[rows]
         users = np.arange(len(target_B))
         level_B1 = score_BI[users, target_B][:, None]
@@ -54,23 +56,26 @@ def oracle_ranks(
     return np.concatenate(ranks) if ranks else np.zeros(0, np.int64)
 
 
-def _scores(items: Items, history_BL: Ids, known: Sequence[str]) -> Floats:
+def _scores(items: Items, history_BL: Ids, known: Sequence[str], rules: Rules) -> Floats:
     """Probability of each item up to a factor of the user, (B, I)."""
     score_BI = np.empty((len(history_BL), len(items.popularity) + 1))
     score_BI[:, 0] = 0.0
     score_BI[:, 1:] = items.popularity
-    laws = {name: _predict(LAWS[name], items.attributes[name], history_BL) for name in LAWS if name in known}
+    laws = {
+        name: _predict(law, items.attributes[name], history_BL)
+        for name, law in rules.laws.items()
+        if name in known
+    }
     for name, law_BV in laws.items():
         score_BI[:, 1:] *= law_BV[:, items.attributes[name]]
-    if set(SUB) <= set(laws):
-        # Sound and motion choose inside a cell: divide by what they sum to there.
-        n_subs = int(np.prod([LAWS[name].values for name in SUB]))
-        cell_I = flat(items.attributes, CELL)
-        bin_I = cell_I * n_subs + flat(items.attributes, SUB)
-        n_cells = int(np.prod([LAWS[name].values for name in CELL]))
+    if set(rules.sub) <= set(laws):
+        # The last attributes choose inside a cell: divide by what they sum to there.
+        n_subs, n_cells = size_of(rules.sub), size_of(rules.cell)
+        cell_I = flat(items.attributes, rules.cell)
+        bin_I = cell_I * n_subs + flat(items.attributes, rules.sub)
         mass_CS = np.bincount(bin_I, items.popularity, minlength=n_cells * n_subs).reshape(n_cells, n_subs)
         share_CS = mass_CS / np.maximum(mass_CS.sum(1, keepdims=True), 1e-300)
-        sub_BS = (laws[SUB[0]][:, :, None] * laws[SUB[1]][:, None, :]).reshape(len(history_BL), n_subs)
+        sub_BS = joint([laws[name] for name in rules.sub])
         score_BI[:, 1:] /= (sub_BS @ share_CS.T)[:, cell_I]
     return score_BI
 

@@ -8,13 +8,15 @@ motion. A user's next item is drawn in three steps, so that a million users cost
 2. the sound and motion inside that cell, likewise;
 3. the item, by popularity.
 
+The ``even`` platform makes its cells of topic, colour, sound and motion.
+
 A share of the interactions is noise: any item, and the next step starts from the one before it. Some items
 are released shortly before the end of the recorded time. Favourites depend on gender and age.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +64,32 @@ CELL = TEXT + IMAGE
 SUB = ("sound", "motion")
 
 
+class Rules(NamedTuple):
+    """By which an item is chosen."""
+
+    laws: dict[str, Law]
+    cell: tuple[str, ...] = CELL
+    """Attributes that are drawn first and together: what they say is worth most."""
+    sub: tuple[str, ...] = SUB
+    """Attributes drawn after that, among the few items the cell has left."""
+
+
+RULES = Rules(LAWS)
+EVEN = Rules(
+    {
+        "topic": Law(12, 1, 0.25, 0.65),
+        "colour": Law(6, 0, 0.00, 0.85),
+        "sound": Law(4, 1, 0.10, 0.80),
+        "motion": Law(4, 0, 0.00, 0.85),
+        "shape": Law(4, 0, 0.00, 0.00),
+        "texture": Law(2, 0, 0.00, 0.00),
+    },
+    cell=("topic", "colour", "sound", "motion"),
+    sub=("shape", "texture"),
+)
+"""One attribute a modality decides, each by itself: title, cover, sound and clip are all needed."""
+
+
 @dataclass(frozen=True)
 class World:
     """Sizes and strengths of a demo catalogue."""
@@ -95,14 +123,20 @@ class Platform(NamedTuple):
     """Its number: no name of an item or a user, and no draw, is shared with a platform of another number."""
     topic_mix: float
     """Standard deviation of the log share of a topic, among items and in tastes; 0 makes all alike."""
+    rules: Rules = RULES
 
     def rng(self, seed: int, *stream: int) -> np.random.Generator:
         """A random stream of the platform, the same for the same numbers."""
         return np.random.default_rng([seed, 100 * self.place + stream[0], *stream[1:]])
 
 
-PLATFORMS = {"a": Platform("a", 0, 0.0), "b": Platform("b", 1, 0.5)}
-"""Other users, other items, another popularity and another mix of topics; what one teaches holds on both."""
+PLATFORMS = {
+    "a": Platform("a", 0, 0.0),
+    "b": Platform("b", 1, 0.5),
+    "even": Platform("even", 2, 0.0, EVEN),
+}
+"""``b``: other users, other items, another popularity and another mix of topics than ``a``, by the same laws:
+what one teaches holds on both. ``even``: other laws."""
 
 
 class Items(NamedTuple):
@@ -142,7 +176,7 @@ def factor(law: Law, previous_N: Ints, favourite_N: Ints) -> npt.NDArray[np.floa
     return table
 
 
-def joint(factors: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+def joint(factors: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Products of one value of each factor: (N, a), (N, b), … -> (N, a * b * …), the last one fastest."""
     result = factors[0]
     for table in factors[1:]:
@@ -158,6 +192,11 @@ def flat(attributes: dict[str, Ints], names: tuple[str, ...]) -> Ints:
     for name in names:
         result = result * LAWS[name].values + attributes[name]
     return result
+
+
+def size_of(names: tuple[str, ...]) -> int:
+    """How many combinations of the named attributes there are."""
+    return int(np.prod([LAWS[name].values for name in names]))
 
 
 def topic_shares(platform: Platform, seed: int) -> Floats:
@@ -212,11 +251,12 @@ def make_users(world: World, seed: int, platform: Platform = PLATFORMS["a"]) -> 
 class Shelf:
     """The items in order of their cell, sound, motion and release, so that a draw is a search in a sum."""
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Items, rules: Rules = RULES) -> None:
         self.items = items
-        n_cells = int(np.prod([LAWS[name].values for name in CELL]))
-        self.n_subs = int(np.prod([LAWS[name].values for name in SUB]))
-        bin_I = flat(items.attributes, CELL) * self.n_subs + flat(items.attributes, SUB)
+        self.rules = rules
+        n_cells = size_of(rules.cell)
+        self.n_subs = size_of(rules.sub)
+        bin_I = flat(items.attributes, rules.cell) * self.n_subs + flat(items.attributes, rules.sub)
         self.order = np.lexsort((items.cold, bin_I))
         self.sum = np.concatenate([[0.0], np.cumsum(items.popularity[self.order])])
         edges = np.searchsorted(bin_I[self.order], np.arange(n_cells * self.n_subs + 1))
@@ -240,9 +280,9 @@ class Shelf:
             late_N: 1 where the late items are out, else 0.
             rng: Source of randomness.
         """
-        laws = {name: factor(LAWS[name], previous[name], favourites[name]) for name in LAWS}
-        cell_N = _choose(joint([laws[name] for name in CELL]) * self.cell_mass[late_N], rng)
-        sub_N = _choose(joint([laws[name] for name in SUB]) * self.sub_mass[late_N, cell_N], rng)
+        laws = {name: factor(law, previous[name], favourites[name]) for name, law in self.rules.laws.items()}
+        cell_N = _choose(joint([laws[name] for name in self.rules.cell]) * self.cell_mass[late_N], rng)
+        sub_N = _choose(joint([laws[name] for name in self.rules.sub]) * self.sub_mass[late_N, cell_N], rng)
         bin_N = cell_N * self.n_subs + sub_N
         low, high = self.sum[self.start[bin_N]], self.sum[self.stop[late_N, bin_N]]
         place = np.searchsorted(self.sum, low + rng.random(len(low)) * (high - low), side="right") - 1

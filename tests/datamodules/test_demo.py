@@ -5,6 +5,7 @@ import io
 import json
 import wave
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,18 @@ from datamodules import demo_render, demo_titles
 from datamodules.baselines import markov_ranks, popularity_ranks
 from datamodules.demo import Demo, read_truth, write_demo
 from datamodules.demo_oracle import oracle_ranks
-from datamodules.demo_world import IMAGE, LAWS, TEXT, Items
+from datamodules.demo_world import (
+    IMAGE,
+    LAWS,
+    PLATFORMS,
+    TEXT,
+    Items,
+    Shelf,
+    World,
+    make_items,
+    make_users,
+    walk,
+)
 from datamodules.histories import EvalRows, EvalWindows
 from zoo.types import ModelNeeds
 
@@ -266,6 +278,26 @@ def test_the_second_platform_shares_words_and_laws_but_no_item_and_no_user(
     assert not np.allclose(np.sort(first.items.popularity), np.sort(second.items.popularity))
 
 
+def test_on_the_even_platform_every_modality_adds_to_what_can_be_known() -> None:
+    world, platform = World(users=1_500, items=1_500), PLATFORMS["even"]
+    items, users = make_items(world, 0, platform), make_users(world, 0, platform)
+    (block,) = walk(world, Shelf(items, platform.rules), users, 0, platform)
+    order = np.lexsort((block.timestamp, block.user))
+    rows_UL = np.zeros((world.users, world.longest), np.int64)
+    lengths_U = np.bincount(block.user, minlength=world.users)
+    place_E = np.arange(len(order)) - np.repeat(np.cumsum(lengths_U) - lengths_U, lengths_U)
+    user_E = block.user[order]
+    rows_UL[user_E, place_E + world.longest - lengths_U[user_E]] = block.item[order] + 1
+    history_UL, target_U = rows_UL[:, :-1], rows_UL[:, -1]
+    known: tuple[str, ...] = ()
+    rates = []
+    for attribute in ("topic", "colour", "sound", "motion"):
+        known += (attribute,)
+        rank_U = oracle_ranks(items, history_UL, target_U, history_UL, known, rules=platform.rules)
+        rates.append((rank_U <= 10).mean())
+    assert all(more > 1.3 * less for less, more in pairwise(rates)), rates
+
+
 def test_both_platforms_live_side_by_side(tiny: Path, tmp_path: Path) -> None:
     modules = [Demo(root=str(tmp_path), size="tiny", platform=name) for name in ("a", "b")]
     for module in modules:
@@ -277,5 +309,5 @@ def test_both_platforms_live_side_by_side(tiny: Path, tmp_path: Path) -> None:
     assert checksums(modules[0].folder) == checksums(tiny)
     with pytest.raises(ValueError, match=r"platform a .* found .* platform b"):
         write_demo(modules[1].root, "tiny", 0)
-    with pytest.raises(ValueError, match="a, b, found 'c'"):
+    with pytest.raises(ValueError, match="a, b, even, found 'c'"):
         Demo(platform="c")  # type: ignore[arg-type]
