@@ -1,7 +1,5 @@
 """Means over what each user has consumed: the rows of the training matrix, each divided by its sum."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,5 +31,4 @@ class Profiles(nn.Module):
         """Mean item vector (U, D) of each user; zero for a user without a training pair."""
         # The kernel has no half precision on every device; a mean of many is better in full precision anyway.
         with torch.autocast(vector_ID.device.type, enabled=False):
-            mean_UD = F.embedding_bag(self.item_E, vector_ID.float(), self.start_U, mode="mean")
-        return cast(Tensor, mean_UD)
+            return F.embedding_bag(self.item_E, vector_ID.float(), self.start_U, mode="mean")
