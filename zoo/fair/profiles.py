@@ -1,34 +1,28 @@
 """Means over what each user has consumed: the rows of the training matrix, each divided by its sum."""
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
+
+from zoo.graph.propagate import Graph, make_graph
 
 
-class Profiles(nn.Module):
-    """The training pairs as a mean over each user's items; sparse, and without a wait for the device.
+def profile_graph(edge_2E: Tensor, n_users: int, n_items: int, weight_E: Tensor | None = None) -> Graph:
+    """The graph whose product with item vectors is a mean (U, D) over each user's items.
+
+    A user without a pair gets a zero vector. ``zoo.graph.propagate.propagate`` makes the product.
 
     Args:
-        n_users: Users U, without a padding row.
-        n_edges: Distinct training pairs E.
+        edge_2E: Distinct (user, item) pairs, from 0.
+        n_users: Users U.
+        n_items: Items I.
+        weight_E: What each pair counts; by default all alike.
+
+    >>> import torch
+    >>> from zoo.graph.propagate import propagate
+    >>> graph = profile_graph(torch.tensor([[0, 0], [0, 1]]), n_users=2, n_items=2)
+    >>> propagate(graph, torch.tensor([[1.0], [3.0]])).tolist()
+    [[2.0], [0.0]]
     """
-
-    def __init__(self, n_users: int, n_edges: int) -> None:
-        super().__init__()
-        self.register_buffer("item_E", torch.zeros(n_edges, dtype=torch.int64))
-        self.register_buffer("start_U", torch.zeros(n_users, dtype=torch.int64))
-        self.item_E: Tensor
-        self.start_U: Tensor
-
-    def fill(self, user_E: Tensor, item_E: Tensor) -> None:
-        """Takes the pairs, in any order; rows count from 0."""
-        order_E = torch.argsort(user_E, stable=True)
-        counts_U = torch.bincount(user_E, minlength=len(self.start_U))
-        self.item_E.copy_(item_E[order_E])
-        self.start_U.copy_(counts_U.cumsum(0) - counts_U)
-
-    def forward(self, vector_ID: Tensor) -> Tensor:
-        """Mean item vector (U, D) of each user; zero for a user without a training pair."""
-        # The kernel has no half precision on every device; a mean of many is better in full precision anyway.
-        with torch.autocast(vector_ID.device.type, enabled=False):
-            return F.embedding_bag(self.item_E, vector_ID.float(), self.start_U, mode="mean")
+    user_E, item_E = edge_2E
+    counted_E = edge_2E.new_ones(len(user_E)).float() if weight_E is None else weight_E
+    sum_U = counted_E.new_zeros(n_users).index_add(0, user_E, counted_E)
+    return make_graph(user_E, item_E, counted_E / sum_U[user_E], n_users, n_items)
