@@ -7,7 +7,7 @@ import copy
 import os
 from abc import abstractmethod
 from dataclasses import asdict, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -55,6 +55,9 @@ class Recommender(Lifecycle):
         freeze: Components that are not trained; one or a list.
         transfer_optimizer: Go on with the source's optimiser too, its learning rates included.
     """
+
+    monitor: ClassVar[str] = "val/ndcg@10"
+    """The validation metric that says which epoch is best and when to stop."""
 
     def __init__(
         self,

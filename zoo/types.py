@@ -11,8 +11,8 @@ S         slots = L + 1 (history and last target)     K         kept layer state
 N         distinct items in the batch, row 0 padding  M         modalities
 I         catalogue rows, row 0 is the padding item   U         users
 C         candidates scored                           H         hidden (seen) items of a user, 0-padded
-P         real positions: those with a next item      A         sensitive attributes
-E         edges of a graph
+P         real positions: those with a next item;     A         sensitive attributes
+          in a ``LabelBatch`` a user's targets        E         edges of a graph
 ========  ==========================================  ========  =========================================
 
 Item ids are 1..I-1 and 0 is padding; sequences are left-padded, everywhere.
@@ -61,7 +61,15 @@ class CatalogSpec(NamedTuple):
     max_len: int = 20
     """History length L the data was cut to."""
     fingerprint: str = ""
-    """Identifies the catalogue: which item has which row. A checkpoint of another one is refused."""
+    """Identifies the catalogue: which item has which row. A checkpoint of another one is refused.
+
+    Where users have rows of their own and pairs make a graph, it covers which user has which row, and the
+    pairs.
+    """
+    n_edges: int = 0
+    """Distinct user-item pairs to train on; 0 where histories are."""
+    feature_widths: dict[str, int] = {}  # noqa: RUF012  # a named tuple's defaults are never changed
+    """Modality -> width of the feature vectors that come with the data."""
 
 
 class SequenceBatch(NamedTuple):
@@ -117,6 +125,31 @@ class EvalBatch(NamedTuple):
     hidden_BH: Tensor
 
 
+class InteractionBatch(NamedTuple):
+    """A batch of user-item training pairs with one negative each, for models of the interaction graph."""
+
+    user_B: Tensor
+    """User rows, from 1."""
+    item_B: Tensor
+    """Catalogue ids, from 1."""
+    negative_B: Tensor
+    """Catalogue ids of items the user has no training pair with."""
+    attributes_BA: Tensor | None = None
+    """Classes of the attributes the model asked for, in its order; -1 where unknown."""
+    pass_: int = 0
+    """Which pass of the epoch over the pairs this is, from 0; see ``ModelNeeds.passes``."""
+
+
+class LabelBatch(NamedTuple):
+    """One row a user: the held-out items, of which there may be several, and what may not be recommended."""
+
+    user_B: Tensor
+    target_BP: Tensor
+    """Distinct held-out items, 0-padded; P may be 0 (prediction)."""
+    hidden_BH: Tensor
+    """Items that may not be recommended, 0-padded."""
+
+
 @runtime_checkable
 class ContentTransform(Protocol):
     """How an encoder wants the raw content of its modality prepared; runs once an item, before training.
@@ -160,11 +193,17 @@ class ModelNeeds(NamedTuple):
 
     transforms: Mapping[str, ContentTransform]
     """Modality -> transform."""
-    batch: Literal["sequence", "pair"] = "sequence"
+    batch: Literal["sequence", "pair", "interaction"] = "sequence"
     negatives: Negatives = "none"
     """Which negatives a sequence batch carries; a pair always has one."""
     cached: frozenset[str] = frozenset()
     """Modalities encoded once for the whole catalogue: prepared, but not sent with the batches."""
+    features: frozenset[str] = frozenset()
+    """Modalities whose feature vectors, as they come with the data, are read."""
+    attributes: tuple[str, ...] = ()
+    """User attributes wanted in interaction batches."""
+    passes: int = 1
+    """Times an epoch goes over the interactions, each in an order and with negatives of its own."""
 
 
 class ItemSource(Protocol):
@@ -185,4 +224,23 @@ class ItemSource(Protocol):
             modality: Whose prepared content they are made from.
             key: Of what makes them; together with the content it names the folder.
         """
+        ...
+
+
+@runtime_checkable
+class InteractionSource(ItemSource, Protocol):
+    """The catalogue, its users and the training pairs between them, as a model of the graph sees them."""
+
+    n_users: int
+    user_E: npt.NDArray[np.int64]
+    """User rows of the distinct training pairs, from 1, sorted by user, then item."""
+    item_E: npt.NDArray[np.int64]
+    """Catalogue ids of the same pairs, from 1."""
+    attributes: Mapping[str, npt.NDArray[np.int64]]
+    """User attribute -> class of every user row (U,); -1 where unknown, as in row 0."""
+    noise_E: npt.NDArray[np.bool_] | None
+    """Which pairs were planted as noise, where the data knows."""
+
+    def features(self, modality: str) -> npt.NDArray[np.float32]:
+        """Feature vectors of a modality (I, D); row 0 is zero."""
         ...
