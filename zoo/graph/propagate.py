@@ -84,3 +84,9 @@ def mean_over_layers(graph: Graph, x_ND: Tensor, n_layers: int) -> Tensor:
     for _ in range(n_layers):
         layers.append(propagate(graph, layers[-1]))
     return torch.stack(layers).mean(0)
+
+
+def mean_over_nodes(graph: Graph, user_UD: Tensor, item_ID: Tensor, n_layers: int) -> tuple[Tensor, Tensor]:
+    """``mean_over_layers`` of a graph whose nodes are the users, then the items; split again."""
+    mean_ND = mean_over_layers(graph, torch.cat([user_UD, item_ID]), n_layers)
+    return mean_ND[: len(user_UD)], mean_ND[len(user_UD) :]
