@@ -206,10 +206,10 @@ def main(args: "Sequence[str] | None" = None) -> None:
         expanded = expand_names(argv)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"mmzoo: {error}")
-    from datamodules.base import RecDataModule
+    from datamodules.module import DataModule
     from zoo.command import run
 
-    run(RecDataModule, expanded.argv, f"{expanded.data}/{expanded.model}", expanded.typed)
+    run(DataModule, expanded.argv, f"{expanded.data}/{expanded.model}", expanded.typed)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,17 @@ A data set is a subclass that says which files it reads, how they become ``Table
 lies. Everything prepared is kept under a key of all it was made from, so nothing stale is ever read.
 """
 
-import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import polars as pl
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from datamodules.attributes import Attribute, check_attributes
 from datamodules.cache import check_space, digest, file_stamp, make_cache, make_folder
 from datamodules.catalogue import Catalogue, note_bad_items, report_text
 from datamodules.collate import PairCollate, SequenceCollate, eval_collate
@@ -24,12 +23,13 @@ from datamodules.histories import EvalRows, EvalWindows, TrainWindows
 from datamodules.item_store import ItemStore, Preparation
 from datamodules.loader import ResumableLoader
 from datamodules.media import open_image
+from datamodules.module import DataModule
 from datamodules.pairs import TrainPairs
 from datamodules.raw_content import RawContent
 from datamodules.sampler import EvalSampler, TrainBatchSampler
 from datamodules.splits import Stage, Windows
 from datamodules.tables import Tables
-from zoo.types import CatalogSpec, ModelNeeds
+from zoo.types import CatalogSpec
 
 LAYOUT = 1
 """Raised when cached tables or windows change their meaning, so that older ones are not read."""
@@ -37,11 +37,7 @@ MIN_LEN = 4
 """The shortest history that leaves an input and a target to train on, beside the two held-out items."""
 
 
-class _Needy(Protocol):
-    def needs(self) -> ModelNeeds: ...
-
-
-class RecDataModule(LightningDataModule, ABC):
+class RecDataModule(DataModule, ABC):
     """Reads a data set once into a cache, and deals batches from there.
 
     Without a trainer, call ``bind`` with what the model needs, then ``prepare_data`` and ``setup``.
@@ -81,16 +77,14 @@ class RecDataModule(LightningDataModule, ABC):
         train_fraction: float = 1.0,
         fraction_seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
         if min_len < MIN_LEN:
             raise ValueError(
                 f"Expected min_len >= {MIN_LEN}, found {min_len}: the last two interactions are held out, "
                 "and training needs one to start from and one to predict."
             )
-        sizes = {"max_len": max_len, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"Expected {name} >= 1, found {value}.")
+        if max_len < 1:
+            raise ValueError(f"Expected max_len >= 1, found {max_len}.")
         if not 0 < train_fraction <= 1 or fraction_seed < 0:
             raise ValueError(
                 f"Expected 0 < train_fraction <= 1 and fraction_seed >= 0, found {train_fraction} and "
@@ -100,13 +94,8 @@ class RecDataModule(LightningDataModule, ABC):
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else self.root / ".mmzoo"
         self.max_len = max_len
         self.min_len = min_len
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self.seed = seed
         self.train_fraction = train_fraction
         self.fraction_seed = fraction_seed
-        self._bound: ModelNeeds | None = None
         self._catalogue: Catalogue | None = None
         self._raw_by_modality: dict[str, RawContent] = {}
 
@@ -141,18 +130,11 @@ class RecDataModule(LightningDataModule, ABC):
             ValueError: If the data set has no such modality.
         """
 
+    def user_attributes(self, users: pl.Series) -> dict[str, Attribute]:
+        """Sensitive attributes of the named users, who are user rows 1, 2 and so on; mostly none."""
+        return {}
+
     # Preparation --------------------------------------------------------------------------------------
-
-    def bind(self, needs: ModelNeeds) -> None:
-        """Says what the model needs, where no trainer does."""
-        self._bound = needs
-
-    @property
-    def needs(self) -> ModelNeeds:
-        """What the trainer's model needs, or what was bound; ids only if neither is there."""
-        if self.trainer is not None and self.trainer.lightning_module is not None:
-            return cast(_Needy, self.trainer.lightning_module).needs()
-        return self._bound or ModelNeeds(transforms={})
 
     @property
     def cache(self) -> Path:
@@ -165,7 +147,13 @@ class RecDataModule(LightningDataModule, ABC):
         Raises:
             DataNotFoundError: If raw files are missing.
             DiskFullError: If the disk cannot hold the cache.
+            ValueError: If the model wants batches that histories do not give.
         """
+        if self.needs.batch == "interaction":
+            raise ValueError(
+                f"The model learns from the pairs of a split by labels, but {type(self).__name__} deals "
+                "histories. Give it a data set in MMRec's layout: --data mmrec, or for the demo demo_cf."
+            )
         told = self._catalogue is not None
         self._forget()
         files = self.table_files()
@@ -204,13 +192,16 @@ class RecDataModule(LightningDataModule, ABC):
                 f"Expected prepared {' and '.join(missing)} of {self.cache_name} in {self.cache}, found "
                 "none. Call prepare_data() with this model before setup()."
             )
-        self.items = ItemStore(stores, catalogue.counts_I)
+        users = pl.read_parquet(folder / "users.parquet")["user"]
+        attributes = self.user_attributes(users)
+        check_attributes(self.needs.attributes, attributes, catalogue.users_R, self.cache_name)
+        self.items = ItemStore(stores, catalogue.counts_I, {k: v.class_U for k, v in attributes.items()})
         pairs = self.needs.batch == "pair"
         self.spec = CatalogSpec(
             n_items=len(catalogue.counts_I),
             n_users=catalogue.windows.n_users,
             state_shapes={},
-            n_classes={},
+            n_classes={name: attribute.n_classes for name, attribute in attributes.items()},
             max_len=self.max_len,
             # A model of pairs has a vector for every user: its rows must mean the same people.
             fingerprint=digest([self.item_names, self.user_names] if pairs else self.item_names),
@@ -289,15 +280,6 @@ class RecDataModule(LightningDataModule, ABC):
             collate_fn=eval_collate,  # type: ignore[arg-type]  # takes what __getitems__ answers
             pin_memory=self._pin(),
         )
-
-    def _ranks(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _pin(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-    def _seed(self) -> int:
-        return self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED") or 0)
 
     # For people ---------------------------------------------------------------------------------------
 

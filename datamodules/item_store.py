@@ -212,11 +212,18 @@ class ItemStore:
     Args:
         folders: Modality -> finished folder.
         counts_I: Training interactions of every row.
+        attributes: User attribute -> class of every user row (U,), -1 where unknown.
     """
 
-    def __init__(self, folders: Mapping[str, Path], counts_I: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        counts_I: npt.NDArray[np.int64],
+        attributes: Mapping[str, npt.NDArray[np.int64]] | None = None,
+    ) -> None:
         self.folders = dict(folders)
         self.counts_I = counts_I
+        self.attributes = dict(attributes or {})
         self.n_items = len(counts_I)
         self.manifests: dict[str, dict[str, Any]] = {
             modality: json.loads((folder / "manifest.json").read_text("utf-8"))

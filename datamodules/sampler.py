@@ -17,6 +17,8 @@ class EpochRows(NamedTuple):
 
     epoch: int
     rows_B: npt.NDArray[np.int64]
+    pass_: int = 0
+    """Which time the epoch goes over the rows."""
 
 
 class TrainBatchSampler(Sampler[EpochRows]):
@@ -36,20 +38,24 @@ class TrainBatchSampler(Sampler[EpochRows]):
         seed: With the epoch it decides the order.
         rank: This process.
         world_size: Number of processes.
+        passes: Times an epoch goes over all rows, one after the other, each in an order of its own.
 
     Raises:
         ValueError: If there are no rows, or a number is out of its range.
     """
 
-    def __init__(self, n_rows: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, n_rows: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, passes: int = 1
+    ) -> None:
         if n_rows < 1:
             raise ValueError(
                 f"Training needs at least one row, found {n_rows}: the data set is empty after filtering. "
                 "Lower the minimum length of a history, or check the interaction file."
             )
-        if batch_size < 1 or seed < 0:
+        if batch_size < 1 or seed < 0 or passes < 1:
             raise ValueError(
-                f"Expected batch_size >= 1 and seed >= 0, found batch_size={batch_size}, seed={seed}."
+                f"Expected batch_size >= 1, seed >= 0 and passes >= 1, found batch_size={batch_size}, "
+                f"seed={seed}, passes={passes}."
             )
         if not 0 <= rank < world_size:
             raise ValueError(f"Expected 0 <= rank < world_size, found rank={rank}, world_size={world_size}.")
@@ -58,6 +64,7 @@ class TrainBatchSampler(Sampler[EpochRows]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.passes = passes
         self.epoch = 0
         self.done = 0
         self.sampler = self
@@ -73,20 +80,30 @@ class TrainBatchSampler(Sampler[EpochRows]):
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same on every rank, whatever has been done of it."""
-        rows_per_rank = -(-self.n_rows // self.world_size)
-        return -(-rows_per_rank // self.batch_size)
+        return self.passes * self._per_pass()
 
     def __iter__(self) -> Iterator[EpochRows]:
         # Not a generator itself: epoch and position are those of the call, not of the first batch.
         return self._batches(self.epoch, self.done)
 
+    def _per_pass(self) -> int:
+        rows_per_rank = -(-self.n_rows // self.world_size)
+        return -(-rows_per_rank // self.batch_size)
+
     def _batches(self, epoch: int, done: int) -> Iterator[EpochRows]:
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.n_rows)
+        per_pass = self._per_pass()
+        for pass_ in range(done // per_pass, self.passes):
+            own = self._order(epoch, pass_)
+            for batch in range(max(0, done - pass_ * per_pass), per_pass):
+                yield EpochRows(epoch, own[batch * self.batch_size : (batch + 1) * self.batch_size], pass_)
+
+    def _order(self, epoch: int, pass_: int) -> npt.NDArray[np.int64]:
+        """The rows of this process in one pass."""
+        key = [self.seed, epoch, pass_] if pass_ else [self.seed, epoch]
+        order = np.random.default_rng(key).permutation(self.n_rows)
         # np.resize repeats from the start; there may be more processes than rows.
         whole = np.resize(order, -(-self.n_rows // self.world_size) * self.world_size)
-        own = whole[self.rank :: self.world_size]
-        for batch in range(done, len(self)):
-            yield EpochRows(epoch, own[batch * self.batch_size : (batch + 1) * self.batch_size])
+        return whole[self.rank :: self.world_size]
 
 
 class EvalSampler(DistributedSampler[int]):
