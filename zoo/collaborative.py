@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from zoo.base import Recommender
+from zoo.base import Predictions, Recommender
 from zoo.callbacks.table import ResultRow
 from zoo.checkpoints import CheckpointMismatchError, read_stamp
 from zoo.graph.build import symmetric_graph
 from zoo.graph.propagate import Graph
+from zoo.metrics.ranking import top_k
 from zoo.metrics.topk import TopKMean, target_hits, user_values
 from zoo.seeding import reseed
 from zoo.types import CatalogSpec, InteractionBatch, InteractionSource, ItemSource, LabelBatch, ModelNeeds
@@ -286,6 +287,12 @@ class CollaborativeRecommender(Recommender):
             ``values_BM``: the metrics of every user in the order of ``zoo.metrics.topk.NAMES``.
         """
         return {"values_BM": self._rank(batch)}
+
+    def predict_step(self, batch: LabelBatch, batch_idx: int) -> Predictions:  # type: ignore[override]
+        """The best items of every user, hidden ones left out."""
+        table_ID = self._table()
+        user_BD = self.user_vectors(batch, table_ID)
+        return Predictions(batch.user_B, *top_k(user_BD, table_ID, batch.hidden_BH, self.top_k))
 
     def on_predict_epoch_end(self) -> None:
         """Lets the tables go."""

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
+from tests.golden.hosts import ToySource
+from zoo.models.bpr import BPR
 from zoo.optim import Rates, parameter_groups
 
 
@@ -44,3 +47,22 @@ def test_frozen_parameters_are_in_no_group_but_a_wrong_prefix_is_an_error() -> N
     assert _summary(groups) == {"model": (4, 1e-3, 0.0)}
     with pytest.raises(ValueError, match=r"under 'encoders.txt'.*encoders.text"):
         parameter_groups(model, Rates(1e-3, 0.0), {"encoders.txt": Rates(1.0, 0.0)})
+
+
+def test_an_exponential_schedule_goes_by_epochs() -> None:
+    model = BPR(lr=0.1, schedule="exponential", epoch_decay=0.5)
+    with pytest.raises(ValueError, match="no warm-up"):
+        BPR(schedule="exponential", warmup_steps=3)
+    source = ToySource()
+    model.attach(source.spec(), source)
+    model.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    configured: Any = model.configure_optimizers()
+    assert configured["lr_scheduler"]["interval"] == "epoch"
+    scheduler = configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(3):
+        rates.append(scheduler.get_last_lr()[0])
+        configured["optimizer"].step()
+        scheduler.step()
+    assert rates == pytest.approx([0.1, 0.05, 0.025])
+    assert BPR().epoch_decay ** 50 == pytest.approx(0.96)

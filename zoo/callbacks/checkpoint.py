@@ -15,6 +15,13 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 LAST = "last.ckpt"
+MONITOR = "val/ndcg@10"
+"""The validation metric that decides for models that name none by their ``monitor``."""
+
+
+def monitor_of(asked: str | None, model: LightningModule) -> str:
+    """The validation metric that decides: the one asked for, or else the model's own."""
+    return asked or str(getattr(model, "monitor", MONITOR))
 
 
 class _WholeFileCheckpoint(ModelCheckpoint):
@@ -62,7 +69,7 @@ class BestCheckpoint(_WholeFileCheckpoint):
 
     Args:
         dirpath: Folder of the checkpoints; by default below the logger's run folder.
-        monitor: Validation metric that decides.
+        monitor: Validation metric that decides; by default the model's ``monitor``.
         mode: Whether a larger (``max``) or a smaller value is better.
         save_top_k: How many of the best epochs are kept.
     """
@@ -70,22 +77,28 @@ class BestCheckpoint(_WholeFileCheckpoint):
     def __init__(
         self,
         dirpath: str | None = None,
-        monitor: str = "val/ndcg@10",
+        monitor: str | None = None,
         mode: str = "max",
         save_top_k: int = 1,
     ) -> None:
         super().__init__(
             dirpath=dirpath,
             filename="best-epoch{epoch:03d}-step{step:06d}",
-            monitor=monitor,
+            monitor=monitor or MONITOR,
             mode=mode,
             save_top_k=save_top_k,
             save_last=True,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+        self._asked = monitor
         self._may_go_on = True
         self._last_step = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Settles what decides."""
+        self.monitor = monitor_of(self._asked, pl_module)
+        super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses to write over the checkpoints of an earlier run; only now the trainer says if it resumed.
@@ -216,17 +229,23 @@ class StayingEarlyStopping(EarlyStopping):
     """Early stopping that also ends a resumed run which had stopped early already.
 
     Args:
-        monitor: Validation metric that decides.
+        monitor: Validation metric that decides; by default the model's ``monitor``.
         mode: Whether a larger (``max``) or a smaller value is better.
         patience: Validations without improvement before the run stops.
         min_delta: Smallest change that counts as an improvement.
     """
 
     def __init__(
-        self, monitor: str = "val/ndcg@10", mode: str = "max", patience: int = 5, min_delta: float = 0.0
+        self, monitor: str | None = None, mode: str = "max", patience: int = 5, min_delta: float = 0.0
     ) -> None:
-        super().__init__(monitor=monitor, mode=mode, patience=patience, min_delta=min_delta)
+        super().__init__(monitor=monitor or MONITOR, mode=mode, patience=patience, min_delta=min_delta)
+        self._asked = monitor
         self._new_value = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Settles what decides."""
+        self.monitor = monitor_of(self._asked, pl_module)
+        super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the counts; the patience is the one now configured, not the one of the checkpoint."""

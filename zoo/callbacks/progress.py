@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from zoo.types import PairBatch, SequenceBatch
+from zoo.types import InteractionBatch, PairBatch, SequenceBatch
 
 WINDOW = 1.0
 """Seconds a rate is averaged over, at least."""
@@ -24,6 +24,8 @@ def count(batch: object) -> tuple[int, int]:
         return len(batch.unique_N) - 1, len(batch.positions_P)
     if isinstance(batch, PairBatch):
         return len(batch.unique_N) - 1, len(batch.user_B)
+    if isinstance(batch, InteractionBatch):
+        return 0, len(batch.user_B)
     return 0, 0
 
 
@@ -67,10 +69,8 @@ class RateProgressBar(TQDMProgressBar):
         passed = time.monotonic() - self._since
         if self._labels and passed >= WINDOW:
             scale = trainer.world_size / passed
-            self._rates = {
-                "items/s": f"{self._items * scale:,.0f}",
-                "labels/s": f"{self._labels * scale:,.0f}",
-            }
+            counts = {"items/s": self._items, "labels/s": self._labels}
+            self._rates = {name: f"{count * scale:,.0f}" for name, count in counts.items() if count}
             self._restart()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 

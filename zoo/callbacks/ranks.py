@@ -1,10 +1,11 @@
-"""The rank of every user's target as a file: what paired tests and later slices are counted from."""
+"""What a test found for every user as a file: what paired tests and later slices are counted from."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 import polars as pl
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,9 +13,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from zoo.types import EvalBatch
+from zoo.metrics.topk import NAMES
+from zoo.types import EvalBatch, LabelBatch
 
 FILE = "ranks.parquet"
+VALUES_FILE = "users.parquet"
 
 
 class _Named(Protocol):
@@ -23,55 +26,66 @@ class _Named(Protocol):
 
 
 class RankWriter(Callback):
-    """After a test: writes ``ranks.parquet`` with one line a user, in the order of the catalogue's users.
+    """After a test: writes a file with one line a user, in the order of the catalogue's users.
 
-    Columns: ``user`` and ``target`` by name, ``rank`` (1 is best; a target that the user had already seen is
-    beyond every cut-off) and ``rank_repeat`` (such a target enabled again). Users of all processes are in one
-    file, which therefore does not depend on their number. The file stands beside ``results.json``.
+    Where users have one target, it is ``ranks.parquet``: ``user`` and ``target`` by name, ``rank`` (1 is
+    best; a target that the user had already seen is beyond every cut-off) and ``rank_repeat`` (such a target
+    enabled again). Where they have several, it is ``users.parquet``: ``user`` and the user's metrics. Users
+    of all processes are in one file, which therefore does not depend on their number. It stands beside
+    ``results.json``.
     """
 
     def __init__(self) -> None:
-        self._found_4B: list[Tensor] = []
+        self._found: list[Tensor] = []
+        """A column a user: 32-bit integers, or 32-bit floats as such."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins with nothing, also the second time."""
-        self._found_4B = []
+        self._found = []
 
     def on_test_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: EvalBatch,
+        batch: EvalBatch | LabelBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keeps 16 bytes a user on the device, so that nothing waits."""
-        if isinstance(outputs, Mapping) and {"rank_B", "rank_repeat_B"} <= outputs.keys():
-            found = (batch.user_B, batch.target_B, outputs["rank_B"], outputs["rank_repeat_B"])
-            self._found_4B.append(torch.stack(found).int())
+        """Keeps some bytes a user on the device, so that nothing waits."""
+        outputs = outputs if isinstance(outputs, Mapping) else {}
+        if {"rank_B", "rank_repeat_B"} <= outputs.keys():
+            target_B = cast(EvalBatch, batch).target_B
+            found = (batch.user_B, target_B, outputs["rank_B"], outputs["rank_repeat_B"])
+            self._found.append(torch.stack(found).int())
+        elif "values_BM" in outputs:
+            values_MB = outputs["values_BM"].float().T.contiguous()
+            self._found.append(torch.cat([batch.user_B.int()[None], values_MB.view(torch.int32)]))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gathers the users of all processes and writes the file, all or nothing."""
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked by all ranks: it is broadcast
-        found_4B, self._found_4B = self._found_4B, []
-        empty_4B = torch.empty(4, 0, dtype=torch.int32, device=pl_module.device)
-        found_4U = torch.cat([empty_4B, *found_4B], dim=1)
+        parts, self._found = self._found, []
+        empty_40 = torch.empty(4, 0, dtype=torch.int32, device=pl_module.device)
+        found_CU = torch.cat(parts or [empty_40], dim=1)
         if trainer.world_size > 1:
-            found_4U = torch.cat(gather_all_tensors(found_4U), dim=1)
+            found_CU = torch.cat(gather_all_tensors(found_CU), dim=1)
         if not trainer.is_global_zero:
             return
-        if not found_4U.shape[1]:
+        if not found_CU.shape[1]:
             rank_zero_warn(
                 f"No {FILE} is written: test_step of {type(pl_module).__name__} returns no ranks. Return "
                 "what Recommender.test_step returns, to have paired tests over users."
             )
             return
-        table = rank_table(found_4U, cast(_Named, getattr(trainer, "datamodule", None)))
+        names = cast(_Named, getattr(trainer, "datamodule", None))
+        ranked = len(found_CU) == 4
+        file = FILE if ranked else VALUES_FILE
+        table = rank_table(found_CU, names) if ranked else value_table(found_CU, names)
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{FILE}.part"
+        part = folder / f"{file}.part"
         table.write_parquet(part)
-        os.replace(part, folder / FILE)
+        os.replace(part, folder / file)
 
 
 def rank_table(found_4U: Tensor, names: _Named) -> pl.DataFrame:
@@ -90,3 +104,16 @@ def rank_table(found_4U: Tensor, names: _Named) -> pl.DataFrame:
             "rank_repeat": repeat_U,
         }
     )
+
+
+def value_table(found_CU: Tensor, names: _Named) -> pl.DataFrame:
+    """The lines of the file where users have several targets.
+
+    Args:
+        found_CU: Rows of the users, then their metrics, floats as integers.
+        names: What users are called.
+    """
+    user_U, *values_MU = found_CU[:, found_CU[0].argsort()].cpu().numpy()
+    users = pl.Series(names.user_names, dtype=pl.String).gather(user_U)
+    values = {name: value_U.view(np.float32) for name, value_U in zip(NAMES, values_MU, strict=True)}
+    return pl.DataFrame({"user": users, **values})

@@ -134,3 +134,24 @@ def test_patience_is_the_one_now_configured() -> None:
     stop = StayingEarlyStopping(patience=4)
     stop.load_state_dict(stored.state_dict())
     assert (stop.wait_count, stop.patience) == (2, 4)
+
+
+class OwnWord(ToyModel):
+    monitor = "val/recall@20"
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "decides"),
+    [
+        (ToyModel, None, "val/ndcg@10"),
+        (OwnWord, None, "val/recall@20"),
+        (OwnWord, "val/mine", "val/mine"),
+    ],
+)
+def test_the_model_says_what_is_best_unless_the_user_does(
+    tmp_path: Path, model: type[ToyModel], asked: str | None, decides: str
+) -> None:
+    run, made = trainer(tmp_path), model()
+    for callback in (BestCheckpoint(str(tmp_path), asked), StayingEarlyStopping(asked)):
+        callback.setup(run, made, "fit")
+        assert callback.monitor == decides

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from tests.data_makers.toy_run import Plan, ToyData, ToyModel
 from tests.zoo.callbacks.test_checkpoint import trainer
 from zoo.callbacks.ranks import RankWriter
+from zoo.metrics.topk import NAMES
 
 
 class Batch(NamedTuple):
@@ -45,6 +46,11 @@ class Ranked(ToyModel):
         return {"rank_B": batch.user_B * 10, "rank_repeat_B": batch.user_B}
 
 
+class Valued(ToyModel):
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return {"values_BM": batch.user_B[:, None] / torch.arange(1.0, len(NAMES) + 1)}
+
+
 class Silent(ToyModel):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         return None
@@ -59,6 +65,15 @@ def test_one_line_a_user_in_the_order_of_the_catalogue(tmp_path: Path) -> None:
     assert table["user"].to_list() == ["u1", "u2", "u3", "u4", "u5"]
     assert table.row(2) == ("u3", "v4", 30, 3)
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_metrics_of_users_with_several_targets(tmp_path: Path) -> None:
+    trainer(tmp_path, RankWriter()).test(Valued(), datamodule=Data(Plan(str(tmp_path))), verbose=False)
+    table = pl.read_parquet(tmp_path / "users.parquet")
+    assert table.columns == ["user", *NAMES]
+    assert table["user"].to_list() == ["u1", "u2", "u3", "u4", "u5"]
+    assert table["ndcg@5"].to_list() == [0.5, 1.0, 1.5, 2.0, 2.5]
+    assert not (tmp_path / "ranks.parquet").exists()
 
 
 def test_a_model_without_ranks_is_told_so(tmp_path: Path) -> None:
