@@ -113,6 +113,11 @@ class CollaborativeRecommender(Recommender):
 
     # What a model is -------------------------------------------------------------------------------------
 
+    @property
+    def table_width(self) -> int:
+        """Width of the vectors that ``propagate`` gives; who gives others than ``width`` overrides it."""
+        return self.width
+
     @abstractmethod
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the parameters; ``n_users``, ``n_items`` (from 0), ``edge_2E`` and ``features`` are there."""

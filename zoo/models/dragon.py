@@ -72,6 +72,11 @@ class DRAGON(CollaborativeRecommender):
         self.n_item_layers = n_item_layers
         self.reg_weight = reg_weight
 
+    @property
+    def table_width(self) -> int:
+        """All branches."""
+        return len(self.used_modalities) * self.width
+
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the branches, the users' weights of them, and the empty graphs."""
         self.branches = nn.ModuleDict(

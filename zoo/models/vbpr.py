@@ -38,6 +38,11 @@ class VBPR(CollaborativeRecommender):
         super().__init__(modalities=modalities, **kwargs)
         self.reg_weight = reg_weight
 
+    @property
+    def table_width(self) -> int:
+        """Both halves."""
+        return 2 * self.width
+
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the tables and the projection."""
         self.users = nn.Embedding(self.n_users, 2 * self.width)
