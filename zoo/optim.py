@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from zoo.checkpoints import CheckpointMismatchError
 
-Schedule = Literal["constant", "linear", "cosine", "exponential"]
-"""Over the steps of a run; ``exponential`` by epochs, without an end."""
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 class Rates(NamedTuple):
