@@ -42,7 +42,9 @@ class Recommender(Lifecycle):
         weight_decay: AdamW weight decay.
         encoder_weight_decay: Weight decay of the encoders; by default ``weight_decay``.
         decay_norms_and_biases: Decay one-dimensional tensors too, as the authors' codes do.
-        schedule: Learning-rate schedule over the optimiser steps of the run.
+        schedule: Learning-rate schedule over the optimiser steps of the run; ``exponential`` is over epochs.
+        epoch_decay: Factor of the learning rates an epoch under ``exponential``; by default MMRec's, 0.96 in
+            50 epochs.
         warmup_steps: Optimiser steps of linear warm-up before the schedule.
         compile: Compile the trained parts with ``torch.compile``.
         top_k: Items recommended per user by ``predict``.
@@ -67,6 +69,7 @@ class Recommender(Lifecycle):
         encoder_weight_decay: float | None = None,
         decay_norms_and_biases: bool = True,
         schedule: Schedule = "constant",
+        epoch_decay: float = 0.96 ** (1 / 50),
         warmup_steps: int = 0,
         compile: bool = False,
         top_k: int = 10,
@@ -85,7 +88,13 @@ class Recommender(Lifecycle):
         self.weight_decay = weight_decay
         self.encoder_weight_decay = weight_decay if encoder_weight_decay is None else encoder_weight_decay
         self.decay_norms_and_biases = decay_norms_and_biases
+        if schedule == "exponential" and warmup_steps:
+            raise ValueError(
+                f"The schedule 'exponential' has no warm-up, found warmup_steps {warmup_steps}. Leave that "
+                "out, or take constant, linear or cosine."
+            )
         self.schedule = schedule
+        self.epoch_decay = epoch_decay
         self.warmup_steps = warmup_steps
         self.top_k = top_k
         self.item_chunk = item_chunk
@@ -156,6 +165,9 @@ class Recommender(Lifecycle):
             restore_optimizer(optimizer, source.optimizers, str(source))
         if self.schedule == "constant" and not self.warmup_steps:
             return optimizer
+        if self.schedule == "exponential":
+            slower = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.epoch_decay)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": slower, "interval": "epoch"}}
         factor = rate_factor(
             self.schedule, self.warmup_steps, lambda: self.trainer.estimated_stepping_batches
         )

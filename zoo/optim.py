@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from zoo.checkpoints import CheckpointMismatchError
 
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "exponential"]
+"""Over the steps of a run; ``exponential`` by epochs, without an end."""
 
 
 class Rates(NamedTuple):

@@ -49,10 +49,10 @@ def test_frozen_parameters_are_in_no_group_but_a_wrong_prefix_is_an_error() -> N
         parameter_groups(model, Rates(1e-3, 0.0), {"encoders.txt": Rates(1.0, 0.0)})
 
 
-def test_rates_fall_by_epochs() -> None:
-    model = BPR(lr=0.1, lr_decay=0.5**50)
-    with pytest.raises(ValueError, match="constant schedule"):
-        BPR(lr_decay=0.96, warmup_steps=3)
+def test_an_exponential_schedule_goes_by_epochs() -> None:
+    model = BPR(lr=0.1, schedule="exponential", epoch_decay=0.5)
+    with pytest.raises(ValueError, match="no warm-up"):
+        BPR(schedule="exponential", warmup_steps=3)
     source = ToySource()
     model.attach(source.spec(), source)
     model.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
@@ -65,3 +65,4 @@ def test_rates_fall_by_epochs() -> None:
         configured["optimizer"].step()
         scheduler.step()
     assert rates == pytest.approx([0.1, 0.05, 0.025])
+    assert BPR().epoch_decay ** 50 == pytest.approx(0.96)
