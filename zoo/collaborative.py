@@ -11,7 +11,6 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from zoo.base import Predictions, Recommender
@@ -63,7 +62,6 @@ class CollaborativeRecommender(Recommender):
         modalities: Modalities read; by default all the model knows.
         lr: Learning rate.
         weight_decay: AdamW weight decay; with 0 it is Adam.
-        lr_decay: Factor of the learning rate over 50 epochs, a step an epoch.
         **kwargs: Arguments of the base, see ``zoo.base.Recommender``.
 
     Raises:
@@ -82,18 +80,10 @@ class CollaborativeRecommender(Recommender):
         modalities: Sequence[str] | None = None,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
-        lr_decay: float = 1.0,
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
     ) -> None:
         super().__init__(lr=lr, weight_decay=weight_decay, **kwargs)
-        if lr_decay != 1.0 and (self.schedule != "constant" or self.warmup_steps):
-            raise ValueError(
-                f"lr_decay {lr_decay} lowers the learning rate by epochs, schedule {self.schedule} with "
-                f"{self.warmup_steps} warm-up steps by steps. Give lr_decay: 1.0, or the constant schedule "
-                "without a warm-up."
-            )
         self.width = width
-        self.lr_decay = lr_decay
         known = type(self).modalities
         asked = known if modalities is None else tuple(modalities)
         if unknown := [m for m in asked if m not in known]:
@@ -230,15 +220,6 @@ class CollaborativeRecommender(Recommender):
             self.begin_epoch()
             self._begun = self.current_epoch
         super().on_train_batch_start(batch, batch_idx)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The base's; with ``lr_decay`` the rate falls from epoch to epoch."""
-        found = super().configure_optimizers()
-        if self.lr_decay == 1.0:
-            return found
-        assert isinstance(found, torch.optim.Optimizer)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(found, lambda epoch: self.lr_decay ** (epoch / 50))
-        return {"optimizer": found, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
     def training_loss(self, batch: InteractionBatch) -> dict[str, Tensor]:
         """The losses of the pairs."""

@@ -45,7 +45,6 @@ class LATTICE(CollaborativeRecommender):
         n_layers: Propagations over the graph of users and items.
         reg_weight: Weight of the squares of the batch's propagated vectors.
         freeze_features: Leave the raw features as they are, instead of training them as the authors do.
-        lr_decay: Factor of the learning rate over 50 epochs.
         **kwargs: Arguments of the base, see ``zoo.collaborative.CollaborativeRecommender``.
     """
 
@@ -59,10 +58,9 @@ class LATTICE(CollaborativeRecommender):
         n_layers: int = 2,
         reg_weight: float = 1e-3,
         freeze_features: bool = False,
-        lr_decay: float = 0.96,
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
     ) -> None:
-        super().__init__(lr_decay=lr_decay, **kwargs)
+        super().__init__(**kwargs)
         self.knn_k = knn_k
         self.raw_weight = raw_weight
         self.n_item_layers = n_item_layers

@@ -38,7 +38,6 @@ class MGCN(CollaborativeRecommender):
         contrast_weight: Weight of the agreement of side and graph vectors (``cl_loss``).
         temperature: Divides the cosines of that agreement.
         freeze_features: Leave the raw features as they are, instead of training them as the authors do.
-        lr_decay: Factor of the learning rate over 50 epochs.
         **kwargs: Arguments of the base, see ``zoo.collaborative.CollaborativeRecommender``.
     """
 
@@ -53,10 +52,9 @@ class MGCN(CollaborativeRecommender):
         contrast_weight: float = 0.01,
         temperature: float = 0.2,
         freeze_features: bool = False,
-        lr_decay: float = 0.96,
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
     ) -> None:
-        super().__init__(lr_decay=lr_decay, **kwargs)
+        super().__init__(**kwargs)
         self.knn_k = knn_k
         self.n_item_layers = n_item_layers
         self.n_layers = n_layers
