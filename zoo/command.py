@@ -20,7 +20,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo.base import Recommender
+from zoo.callbacks.predictions import PredictionWriter
 from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint
+from zoo.extract import CatalogueOnly, FeatureExtractor
+from zoo.feature_store import FeatureStoreError
 from zoo.parser import ZooParser
 
 RUN_DIR = "MMZOO_RUN_DIR"
@@ -216,8 +219,23 @@ class ZooCLI(LightningCLI):
         if config.get("default_root_dir") is None:
             kwargs["default_root_dir"] = str(self.run_dir)
         off = tuple(cls for option, cls in SWITCHES.items() if config.get(option) is False)
+        if self._untrained():  # nothing is predicted, no run begins, items are counted by a bar of their own
+            off, kwargs["enable_progress_bar"] = (*off, PredictionWriter, ProgressBar), False
+            kwargs["logger"], self.save_config_callback = False, None
         kwargs["callbacks"] = [c for c in config.get("callbacks") or [] if not isinstance(c, off)]
         return super().instantiate_trainer(**kwargs)
+
+    def _untrained(self) -> bool:
+        """Whether this is a ``predict`` of a model that comes from nowhere."""
+        config = self.config_init[str(self.subcommand)]
+        return self.subcommand == "predict" and config.ckpt_path is None and self.model.plan.init_from is None
+
+    def predict(self, model: Recommender, datamodule: LightningDataModule, **options: Any) -> None:  # noqa: ANN401
+        """Predicts; a model that is not trained makes the features of its frozen towers ahead instead."""
+        if self._untrained():
+            self.trainer.predict(FeatureExtractor(model), datamodule=CatalogueOnly(datamodule), **options)
+        else:
+            self.trainer.predict(model, datamodule=datamodule, **options)
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, chosen on the validation targets."""
@@ -258,7 +276,7 @@ def run(
     quiet_the_libraries()
     try:
         ZooCLI(data_class, argv, label, typed)
-    except (CheckpointMismatchError, FloatingPointError, OSError, ValueError) as error:
+    except (CheckpointMismatchError, FeatureStoreError, FloatingPointError, OSError, ValueError) as error:
         sys.exit(f"mmzoo: {heart(error)}\n(The traceback is in {keep_traceback(error)}.)")
     finally:
         os.environ.pop(RUN_DIR, None)

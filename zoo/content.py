@@ -3,12 +3,9 @@
 How users are read is the subclass's: in order (``zoo/sequential.py``), or otherwise.
 """
 
-import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +13,19 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from zoo.base import Recommender
+from zoo.cached import CachingRecommender
 from zoo.encoders.adapt import adapt, check_adaptation
 from zoo.encoders.base import Encoded, Encoder, EncoderSpec
 from zoo.encoders.create import create_encoder, create_transform
 from zoo.encoders.freeze import freeze
 from zoo.encoders.item_id import ItemId
 from zoo.encoders.tower import mean_tokens
-from zoo.feature_store import FeatureStore, Team, chunks_of
-from zoo.features import Features, Kind, joined, kept_part, tower_digest
+from zoo.features import Kind
 from zoo.optim import Rates
-from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds
+from zoo.types import CatalogSpec, Content, ModelNeeds
 
 
-class ContentRecommender(Recommender):
+class ContentRecommender(CachingRecommender):
     """Base of the models that encode items.
 
     Args:
@@ -68,9 +64,8 @@ class ContentRecommender(Recommender):
                 "The model has nothing to tell items apart: give at least one of text, image, audio, video "
                 "(an encoder each) or item_id: true."
             )
-        self.features: dict[str, Features] = {}
-        self.feature_seconds: dict[str, float] = {}
-        """Modality -> seconds its frozen features took to make; nothing where they were found."""
+        self.features = {}
+        self.feature_seconds = {}
         self.rebuilt: frozenset[str] = frozenset()
 
     # Parts -----------------------------------------------------------------------------------------------
@@ -203,12 +198,12 @@ class ContentRecommender(Recommender):
         return parts
 
     def _encode(self, modality: str, ids_N: Tensor, content: Content | None) -> Encoded:
+        part = None if content is None else {field: value[1:] for field, value in content.items()}
         if modality in self.features:
-            encoded = self.features[modality].gather(ids_N)
+            encoded = self.read_features(modality, ids_N, part)
         else:
-            assert content is not None
-            part = {field: value[1:] for field, value in content.items()}
-            encoded = self.encoder(modality)(part)._replace(present_N=part["present"])
+            assert part is not None
+            encoded = self.running(modality)(part)._replace(present_N=part["present"])
         return encoded if self.uses_states else self._stand_in(modality, encoded)
 
     def _stand_in(self, modality: str, encoded: Encoded) -> Encoded:
@@ -242,10 +237,14 @@ class ContentRecommender(Recommender):
         for start in tqdm(starts, desc=title, unit="chunk", leave=False, disable=quiet):
             stop = min(start + self.item_chunk, self.items.n_items)
             ids_N = np.concatenate([[0], np.arange(start, stop)])
-            content = self.items.content(ids_N, modalities)
+            rows_N = torch.from_numpy(ids_N)
+            content = {**self.items.content(ids_N, modalities), **self.staged_rows(rows_N)}
             yield (
-                torch.from_numpy(ids_N).to(self.device),
-                {m: {f: t.to(self.device) for f, t in part.items()} for m, part in content.items()},
+                rows_N.to(self.device),
+                {
+                    m: {f: t.to(self.device, non_blocking=True) for f, t in part.items()}
+                    for m, part in content.items()
+                },
             )
 
     @torch.no_grad()
@@ -260,68 +259,6 @@ class ContentRecommender(Recommender):
         ]
         self.train(was_training)
         return torch.cat([chunks[0].new_zeros(1, chunks[0].shape[1]), *chunks])
-
-    @torch.no_grad()
-    def cache_features(self) -> None:
-        """Runs the frozen towers of the cached modalities once over the catalogue (two-stage training)."""
-        was_training = self.training
-        self.eval()
-        for modality, spec in self.specs.items():
-            if spec.cached and modality not in self.features:
-                self.features[modality] = self._features(modality).settled(self.device)
-        self.train(was_training)
-
-    def _features(self, modality: str) -> Features:
-        """Frozen features: from disk, or made and kept there by all processes of the run."""
-        assert self.items is not None
-        spec = self.specs[modality]
-        key = f"{self.kind} {spec.states} {spec.pool} {tower_digest(self.encoder(modality))}"
-        folder = self.items.feature_folder(modality, key)
-        make = partial(self._frozen_rows, modality)
-        started = time.monotonic()
-        if folder is None:
-            chunks = chunks_of(self.items.n_items, self.item_chunk)
-            found = joined(make(*chunk) for chunk in chunks)
-            self.feature_seconds[modality] = time.monotonic() - started
-            return Features.of(self.kind, found)
-        store = FeatureStore(Path(folder), self.items.n_items, self.item_chunk)
-        if store.build(f"Frozen {self.kind} of {modality}", make, self._team()):
-            self.feature_seconds[modality] = time.monotonic() - started
-        return Features.of(self.kind, store.read())
-
-    def _frozen_rows(self, modality: str, start: int, stop: int) -> dict[str, Tensor]:
-        """What is kept of some catalogue rows."""
-        assert self.items is not None
-        content = self.items.content(np.arange(start, stop), [modality])[modality]
-        part = {field: tensor.to(self.device) for field, tensor in content.items()}
-        return kept_part(self.encoder(modality)(part), self.kind)
-
-    def _team(self) -> Team:
-        """The processes of the run, or this one alone."""
-        if self._trainer is None:
-            return Team()
-        strategy = self.trainer.strategy
-        return Team(self.global_rank, self.trainer.world_size, strategy.barrier, strategy.broadcast)
-
-    def attach(self, spec: CatalogSpec, items: ItemSource) -> None:
-        """Binds a catalogue; vectors cached from other content are dropped."""
-        if self.items is not items:
-            self.features = {}
-        super().attach(spec, items)
-
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Drops vectors cached from other weights."""
-        self.features = {}
-        super().on_load_checkpoint(checkpoint)
-
-    def on_fit_start(self) -> None:
-        """Fills the cache of two-stage modalities."""
-        super().on_fit_start()
-        self.cache_features()
-
-    def _start_evaluation(self, slices: tuple[str, ...]) -> None:
-        self.cache_features()
-        super()._start_evaluation(slices)
 
 
 def stand_in(width: int) -> Tensor:

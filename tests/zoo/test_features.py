@@ -16,8 +16,9 @@ from datamodules.demo import Demo
 from tests.miniature import TEXT
 from zoo.content import ContentRecommender
 from zoo.encoders.base import Encoded
-from zoo.feature_store import FeatureStore, FeatureStoreError, Team
-from zoo.features import Features, tower_digest
+from zoo.feature_build import FeatureBuild, Make, Team
+from zoo.feature_store import FeatureStore, FeatureStoreError
+from zoo.features import Features, tower_digest, where_text
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec
 
@@ -54,6 +55,11 @@ def make(**changes: Any) -> Tokens:  # noqa: ANN401
     return Tokens(width=8, text={**TEXT, "cached": True, **changes})
 
 
+def build(store: FeatureStore, make: Make) -> bool:
+    """Makes a store alone."""
+    return FeatureBuild(store, "features", Team()).run(make)
+
+
 class States(Tokens):
     """Item vectors from the mean of layer states."""
 
@@ -87,7 +93,7 @@ def test_cached_tokens_give_the_vectors_of_running_towers(data: Demo) -> None:
 def test_features_are_made_once(data: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = attached(data), attached(data)
     first.cache_features()
-    monkeypatch.setattr(ContentRecommender, "_frozen_rows", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(ContentRecommender, "frozen_rows", lambda *_: pytest.fail("made again"))
     second.cache_features()
     assert torch.equal(first.features["text"].values_I, second.features["text"].values_I)
 
@@ -124,9 +130,9 @@ def test_a_killed_build_is_taken_up_and_ends_the_same_to_the_last_bit(
     attached(data, chunk=40).cache_features()
     monkeypatch.setattr(type(data.items), "feature_folder", lambda *_: str(tmp_path / "killed"))
     encoded: list[int] = []
-    for made in (3, 1, -1):  # chunks before each kill; the first one is made twice, to see its shape
+    for made in (2, 1, -1):  # chunks before each kill
         model = attached(data, chunk=40)
-        rows = model._frozen_rows
+        rows = model.frozen_rows
 
         def make(
             *args: Any,  # noqa: ANN401
@@ -140,10 +146,10 @@ def test_a_killed_build_is_taken_up_and_ends_the_same_to_the_last_bit(
             found: dict[str, Tensor] = rows(*args)
             return found
 
-        monkeypatch.setattr(model, "_frozen_rows", make)
+        monkeypatch.setattr(model, "frozen_rows", make)
         with contextlib.suppress(Killed):
             model.cache_features()
-    assert encoded == [0, 0, 40, 80, 120]
+    assert encoded == [0, 40, 80, 120]
     names = [path.name for path in sorted((tmp_path / "whole").iterdir())]
     assert names == ["manifest.json", "mask.npy", "present.npy", "values.npy"]
     for name in names:
@@ -167,9 +173,9 @@ def test_two_processes_share_the_work(data: Demo, tmp_path: Path, monkeypatch: p
 
         def make(start: int, stop: int) -> dict[str, Tensor]:
             made[rank].append(start)
-            return model._frozen_rows("text", start, stop)
+            return model.frozen_rows("text", start, stop)
 
-        store.build("", make, Team(rank, 2, barrier.wait, lambda value: broadcast(value, rank)))
+        FeatureBuild(store, "", Team(rank, 2, barrier.wait, lambda value: broadcast(value, rank))).run(make)
 
     models = [attached(data), attached(data)]
     threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
@@ -177,9 +183,9 @@ def test_two_processes_share_the_work(data: Demo, tmp_path: Path, monkeypatch: p
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert made == {0: [0, 0, 20, 40, 60], 1: [80, 100, 120, 140]}
+    assert made == {0: [0, 20, 40, 60, 80], 1: [100, 120, 140]}
     alone = FeatureStore(tmp_path / "alone", data.spec.n_items, 20)
-    alone.build("", lambda a, b: models[0]._frozen_rows("text", a, b), Team())
+    build(alone, lambda a, b: models[0].frozen_rows("text", a, b))
     assert all(
         torch.equal(a, b)
         for a, b in zip(
@@ -194,7 +200,7 @@ def test_two_processes_share_the_work(data: Demo, tmp_path: Path, monkeypatch: p
 def test_a_damaged_store_is_named(data: Demo, tmp_path: Path, damage: str) -> None:
     model = attached(data)
     store = FeatureStore(tmp_path / "store", data.spec.n_items, 50)
-    store.build("", lambda a, b: model._frozen_rows("text", a, b), Team())
+    build(store, lambda a, b: model.frozen_rows("text", a, b))
     path = tmp_path / "store" / "values.npy"
     content = bytearray(path.read_bytes())
     match damage:
@@ -212,9 +218,10 @@ def test_a_damaged_store_is_named(data: Demo, tmp_path: Path, damage: str) -> No
 def test_no_room_is_said_before_the_work(data: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = attached(data)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(FeatureStoreError, match=r"no room for 0\.\d MiB"):
-        FeatureStore(tmp_path / "store", data.spec.n_items, 50).build(
-            "features", lambda a, b: model._frozen_rows("text", a, b), Team()
+    with pytest.raises(FeatureStoreError, match=r"no room for 282\.0 KiB .* 1\.0 KiB are free"):
+        build(
+            FeatureStore(tmp_path / "store", data.spec.n_items, 50),
+            lambda a, b: model.frozen_rows("text", a, b),
         )
     assert [path.name for path in tmp_path.iterdir()] == ["store.lock"]
 
@@ -227,7 +234,7 @@ def test_a_first_state_that_all_items_share_is_kept_once(data: Demo, tmp_path: P
     model.eval()
     store = FeatureStore(tmp_path / "store", data.spec.n_items, 50)
     with torch.no_grad():
-        store.build("", lambda a, b: model._frozen_rows("text", a, b), Team())
+        build(store, lambda a, b: model.frozen_rows("text", a, b))
     found = Features.of("states", store.read())
     assert found.values_I.shape == (data.spec.n_items, 1, 32)
     ids = torch.tensor([3, 9])
@@ -240,14 +247,37 @@ def test_a_first_state_that_all_items_share_is_kept_once(data: Demo, tmp_path: P
     torch.testing.assert_close(gathered, running, rtol=0, atol=2e-3)
 
 
-def test_large_features_stay_on_the_host(data: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_live_on_the_device_if_they_fit_into_its_share(data: Demo) -> None:
     model = attached(data)
     model.cache_features()
-    features = model.features["text"]
-    monkeypatch.setattr("zoo.features.ON_DEVICE_BYTES", 1000)
-    assert features.settled(torch.device("meta")) is features
-    monkeypatch.undo()
-    assert features.settled(torch.device("meta")).values_I.device.type == "meta"
+    features, meta = model.features["text"], torch.device("meta")
+    assert features.placed(torch.device("cpu"), 0) is features
+    assert features.placed(meta, 2 * features.nbytes).values_I.device.type == "meta"
+    large = features.placed(meta, 2 * features.nbytes - 1)
+    assert large.staged
+    assert large.values_I is features.values_I
+    assert large.present_I.device.type == "meta"
+    said = where_text({"text": large, "image": features.placed(meta, 2**40)}, meta, 10 * 2**30)
+    assert said.startswith("Frozen tokens of image (")
+    assert "live on meta: they fit into 50% of the 10.0 GiB free there" in said
+    assert "stay on the host, memory-mapped: they do not fit" in said
+
+
+def test_staged_features_come_with_the_batch_and_change_nothing(data: Demo) -> None:
+    model = attached(data)
+    model.cache_features()
+    table_ID = model.item_table()
+    batch = next(iter(data.train_dataloader()))
+    with torch.no_grad():
+        loss = torch.stack(list(model.training_loss(batch).values())).sum()
+    model.features["text"] = model.features["text"]._replace(staged=True)
+    sent = model.on_before_batch_transfer(batch, 0)
+    assert sent.content["text"]["values"].shape == (len(batch.unique_N), 30, 32)
+    assert sent.content["text"]["values"].dtype == torch.float16
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(Features, "gather", lambda *_: pytest.fail("the step asked the host"))
+        assert torch.equal(torch.stack(list(model.training_loss(sent).values())).sum(), loss)
+        assert torch.equal(model.item_table(), table_ID)
 
 
 def test_a_towers_digest_is_that_of_its_weights(data: Demo) -> None:

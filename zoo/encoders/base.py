@@ -46,6 +46,8 @@ class EncoderSpec:
             evaluation. The ratio in the network's own configuration is not used.
         cached: Encode the catalogue once with the frozen tower and train on the stored vectors (two-stage).
         states: Layer states returned: ``none``, ``all``, a list of indices (0 is the embedding output), or a
+        stored: Half-precision format of cached tokens and states: ``float16``, or ``bfloat16`` for towers whose
+            numbers exceed 65,504, as those of some decoders do.
             number n: state 0 and the last of each of n groups of blocks.
         checkpointing: Recompute activations in the backward pass: less memory, more time.
         lr: Learning rate of this tower; by default the model's ``encoder_lr``.
@@ -68,6 +70,7 @@ class EncoderSpec:
     mask_ratio: float = 0.0
     cached: bool = False
     states: list[int] | int | Literal["none", "all"] = field(default="none")
+    stored: Literal["float16", "bfloat16"] = "float16"
     checkpointing: bool = False
     lr: float | None = None
     weight_decay: float | None = None
