@@ -17,6 +17,7 @@ import polars as pl
 from tqdm.auto import tqdm
 
 from datamodules import demo_render, demo_titles
+from datamodules.attributes import UNKNOWN, Attribute
 from datamodules.cache import make_folder, write_json
 from datamodules.demo_world import (
     AGES,
@@ -46,6 +47,8 @@ VERSION = 1
 """Raised when the same size and seed give another tree."""
 FOLDERS = {"image": ("cover", ".jpg"), "audio": ("audio", ".wav"), "video": ("video", ".gif")}
 """Modality -> ending of its folder's name and of its files' names."""
+ATTRIBUTES = {"gender": ("F", "M"), "age": tuple(map(str, AGES))}
+"""Column of the user file -> what it may hold, in the order of the classes."""
 BIG = 10_000
 """Items from which on a modality is only drawn when a model needs it."""
 
@@ -196,6 +199,22 @@ def read_truth(folder: Path) -> Truth:
     return Truth(items, users, noise, json.loads((folder / f"{NAME}_truth.json").read_text("utf-8")))
 
 
+def read_attributes(folder: Path, users: pl.Series) -> dict[str, Attribute]:
+    """Gender and age from the user file.
+
+    Args:
+        folder: Of the catalogue.
+        users: Names of user rows 1, 2 and so on.
+    """
+    table = pl.read_csv(folder / f"{NAME}_user.csv", infer_schema=False)
+    row_U = users.cast(pl.Enum(table["user"])).to_physical()
+    found = {}
+    for name, values in ATTRIBUTES.items():
+        classes = table[name].gather(row_U).cast(pl.Enum(values)).to_physical().to_numpy()
+        found[name] = Attribute(np.concatenate([[UNKNOWN], classes.astype(np.int64)]), len(values))
+    return found
+
+
 def _media_writer(folder: Path, modality: str, suffix: str) -> Callable[[Path], None]:
     """What fills a modality's folder, one file an item."""
 
@@ -303,6 +322,10 @@ class Demo(NineRec):
         wanted = [name for name in FOLDERS if name in self.needs.transforms or not big]
         write_demo(self.root, self.size, self.world_seed, wanted, self.platform)
         super().prepare_data()
+
+    def user_attributes(self, users: pl.Series) -> dict[str, Attribute]:
+        """Gender and age."""
+        return read_attributes(self.folder, users)
 
     def latents(self) -> Items:
         """What the catalogue's items are made of: row r - 1 of the arrays is catalogue row r."""

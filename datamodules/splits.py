@@ -1,4 +1,4 @@
-"""Leave-two-out windows, as MoRec (SIGIR 2023) and NineRec (TPAMI 2024) cut histories.
+"""Leave-two-out windows, as MoRec (SIGIR 2023) and NineRec (TPAMI 2024) cut histories; labels as MMRec cuts.
 
 Of every user the last L + 3 interactions are kept. The last one is the test target, the one before it the
 validation target, the rest trains. Windows are cut by arithmetic on compressed rows; no user is looped over.
@@ -136,6 +136,29 @@ def training_users(n_users: int, fraction: float, seed: int) -> npt.NDArray[np.i
         return everybody
     kept = max(1, round(fraction * len(everybody)))
     return np.sort(np.random.default_rng(seed).permutation(everybody)[:kept])
+
+
+def label_per_user(user_R: npt.NDArray[np.int64], order_R: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Labels 0 training, 1 validation, 2 test, about 8 : 1 : 1 within each user, as MMRec cuts.
+
+    Of a user's n rows the last ones are held out: two if n < 10, else a fifth of them, rounded down. The
+    first half of these, rounded down, is for validation, the rest for the test. One row always trains.
+
+    Args:
+        user_R: User of each row, from 0.
+        order_R: Decides which rows are a user's last: random numbers, or times. Equal ones keep their order.
+
+    >>> label_per_user(np.array([0, 0, 0, 0, 1, 1]), np.array([4, 3, 2, 1, 1, 2])).tolist()
+    [2, 1, 0, 0, 0, 2]
+    """
+    order = np.lexsort((order_R, user_R))
+    length_R = np.bincount(user_R)[user_R[order]]
+    start_R = np.searchsorted(user_R[order], user_R[order])
+    to_end_R = length_R - (np.arange(len(user_R)) - start_R)  # 1 for a user's last row
+    out_R = np.where(length_R < 10, np.minimum(2, length_R - 1), length_R // 5)
+    labels_R = np.zeros(len(user_R), dtype=np.int64)
+    labels_R[order] = (to_end_R <= out_R) * (1 + (to_end_R <= out_R - out_R // 2))
+    return labels_R
 
 
 def _inside(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.bool_]:

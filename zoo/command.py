@@ -193,7 +193,7 @@ class ZooCLI(LightningCLI):
         """``<data>-<subset>/<model>``."""
         data, _, model = self.label.partition("/")
         arguments = config.data.get("init_args")
-        for key in ("subset", "size"):
+        for key in ("subset", "size", "name"):
             if arguments is not None and isinstance(arguments.get(key), str):
                 data += f"-{arguments[key]}"
         return f"{data or 'data'}/{model or 'model'}"
