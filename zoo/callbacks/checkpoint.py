@@ -24,7 +24,7 @@ def monitor_of(asked: str | None, model: LightningModule) -> str:
     return asked or str(getattr(model, "monitor", MONITOR))
 
 
-class _WholeFileCheckpoint(ModelCheckpoint):
+class WholeFileCheckpoint(ModelCheckpoint):
     """Writes beside the target and renames, so that a name always belongs to a complete file.
 
     Lightning writes into the system's temporary folder and moves: across file systems that is a copy, and a
@@ -62,7 +62,7 @@ class _WholeFileCheckpoint(ModelCheckpoint):
         )
 
 
-class BestCheckpoint(_WholeFileCheckpoint):
+class BestCheckpoint(WholeFileCheckpoint):
     """At the end of an epoch: the best epoch by a validation metric, and ``last.ckpt``.
 
     Place it before ``StepCheckpoint``: ``--ckpt_path best`` asks the first checkpoint callback.
@@ -142,7 +142,7 @@ class BestCheckpoint(_WholeFileCheckpoint):
             self._last_step = trainer.global_step
 
 
-class StepCheckpoint(_WholeFileCheckpoint):
+class StepCheckpoint(WholeFileCheckpoint):
     """Refreshes ``last.ckpt`` within an epoch.
 
     Nothing is saved at three moments from which Lightning would not resume exactly: after an epoch's last
