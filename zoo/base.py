@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from zoo.callbacks.table import ResultRow
 from zoo.lifecycle import Lifecycle
@@ -163,16 +164,27 @@ class Recommender(Lifecycle):
         source = self.source_of_optimizer()
         if source is not None:
             restore_optimizer(optimizer, source.optimizers, str(source))
-        if self.schedule == "constant" and not self.warmup_steps:
+        scheduler = self.scheduler(optimizer)
+        if scheduler is None:
             return optimizer
+        interval = "epoch" if self.schedule == "exponential" else "step"
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+    def scheduler(self, optimizer: torch.optim.Optimizer, optimizers: int = 1) -> LRScheduler | None:
+        """The schedule of an optimiser's rates; None where they are constant.
+
+        Args:
+            optimizer: Whose rates.
+            optimizers: How many share the steps of the run evenly.
+        """
+        if self.schedule == "constant" and not self.warmup_steps:
+            return None
         if self.schedule == "exponential":
-            slower = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.epoch_decay)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": slower, "interval": "epoch"}}
+            return torch.optim.lr_scheduler.ExponentialLR(optimizer, self.epoch_decay)
         factor = rate_factor(
-            self.schedule, self.warmup_steps, lambda: self.trainer.estimated_stepping_batches
+            self.schedule, self.warmup_steps, lambda: self.trainer.estimated_stepping_batches / optimizers
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
     # Evaluation ------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """Models from Python by their short names."""
 
 import importlib
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -45,3 +47,44 @@ def create(name: str, **overrides: Any) -> Recommender:  # noqa: ANN401
     config = yaml.safe_load(config_file("model", name).read_text(encoding="utf-8"))
     config["init_args"] = merge(config.get("init_args") or {}, overrides)
     return instantiate(config)
+
+
+def refuse_training_options(option: str, arguments: Mapping[str, Any], trained_by: str) -> None:
+    """Refuses arguments of a part that say how to train it.
+
+    Args:
+        option: Where they were given.
+        arguments: Of the part's constructor.
+        trained_by: The model that trains it.
+
+    Raises:
+        ValueError: There are some.
+    """
+    training = set(inspect.signature(Recommender).parameters) - {"seed"}
+    if refused := sorted(training & set(arguments)):
+        raise ValueError(
+            f"--model.{option}: {', '.join(refused)} would have no effect, because {trained_by} trains this "
+            f"part by its own options. Give --model.{refused[0]} instead."
+        )
+
+
+def create_host(name: str, arguments: Mapping[str, Any], trained_by: str) -> Recommender:
+    """Makes the recommender inside another one, which trains it by its own rates.
+
+    Args:
+        name: A short name, or a class path.
+        arguments: Of its constructor; those of a short name's configuration are the defaults.
+        trained_by: Who trains it, for the error.
+
+    Raises:
+        ValueError: There is no such model, or the arguments say how to train it.
+    """
+    refuse_training_options("host_args", arguments, trained_by)
+    if "." not in name:
+        return create(name, **arguments)
+    try:
+        return instantiate({"class_path": name, "init_args": dict(arguments)})
+    except (ImportError, AttributeError, AssertionError):
+        raise ValueError(
+            f"--model.host: there is no recommender {name}. Give a name of mmzoo list."
+        ) from None

@@ -19,7 +19,7 @@ from zoo.denoise.agreement import (
     sign_codes,
 )
 from zoo.denoise.teachers import Teacher, Verdict
-from zoo.graph.neighbours import nearest, spread
+from zoo.graph.item_graph import ItemGraph, mean_graph_of, shares_of
 from zoo.graph.propagate import Graph, mean_over_nodes
 from zoo.losses.host import bpr
 from zoo.losses.rows import mean_of
@@ -46,7 +46,7 @@ class ItemGraphTeacher(Teacher):
         **kwargs: Arguments of the bases, see ``Teacher`` and ``zoo.collaborative.CollaborativeRecommender``.
     """
 
-    modalities: ClassVar[tuple[str, ...]] = ("text", "image")
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text")
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ItemGraphTeacher(Teacher):
         self.n_layers = n_layers
         self.n_item_layers = n_item_layers
         self.knn_k = knn_k
-        self.image_weight = image_weight
+        self.shares = shares_of(self.used_modalities, {"image": image_weight})
         self.noisy_from = noisy_from
         self.fixed = False
 
@@ -72,42 +72,28 @@ class ItemGraphTeacher(Teacher):
         return len(self.used_modalities) == 2
 
     def catalogue_rows(self) -> tuple[str, ...]:
-        """The graphs of similar items too."""
-        return (*super().catalogue_rows(), *(f"neighbours_{m}" for m in self.used_modalities))
+        """The item graph has a row an item."""
+        return (*super().catalogue_rows(), "item_graph")
 
     def build_parts(self, spec: CatalogSpec) -> None:
-        """Makes the tables, the projections and, still empty, the graphs of similar items."""
+        """Makes the tables, the empty item graph and, where pairs are weighed, the projections."""
         super().build_parts(spec)
-        for modality in self.used_modalities:
-            empty_IK = torch.zeros(self.n_items, self.knn_k, dtype=torch.int64)
-            self.register_buffer(f"neighbours_{modality}", empty_IK)
+        self.item_graph = ItemGraph(self.n_items, len(self.shares) * self.knn_k)
         if self.weighs:
             widths = {m: spec.feature_widths[m] for m in self.used_modalities}
             self.projections = nn.ModuleDict({m: nn.Linear(w, self.width) for m, w in widths.items()})
 
+    @torch.no_grad()
     def fill(self, items: InteractionSource) -> None:
-        """Takes pairs and features over, and finds similar items by the features as they come."""
+        """Takes pairs and features over, and links items by the features as they come."""
         super().fill(items)
-        for modality in self.used_modalities:
-            found = nearest(self.features[modality].detach(), self.knn_k)
-            self.get_buffer(f"neighbours_{modality}").copy_(found.index_NK)
+        features = {m: self.features[m] for m in self.used_modalities}
+        self.item_graph.fill(*mean_graph_of(features, self.shares, self.knn_k))
 
     def propagated(self, graph: Graph) -> Tables:
         """Means over the layers, and for items what similar ones bring."""
-        ids_ID = self.item_ids.weight
-        user_UD, item_ID = mean_over_nodes(graph, self.users.weight, ids_ID, self.n_layers)
-        for _ in range(self.n_item_layers):
-            ids_ID = self.similar(ids_ID)
-        return user_UD, item_ID + ids_ID
-
-    def similar(self, item_ID: Tensor) -> Tensor:
-        """Means over similar items, the modalities' graphs mixed; nothing without a modality."""
-        shares = {"image": self.image_weight, "text": 1 - self.image_weight} if self.weighs else {}
-        parts = [
-            shares.get(m, 1.0) * spread(self.get_buffer(f"neighbours_{m}"), item_ID)
-            for m in self.used_modalities
-        ]
-        return torch.stack(parts).sum(0) if parts else torch.zeros_like(item_ID)
+        user_UD, item_ID = mean_over_nodes(graph, self.users.weight, self.item_ids.weight, self.n_layers)
+        return user_UD, item_ID + self.item_graph(self.item_ids.weight, self.n_item_layers)
 
     def projected(self, modality: str, item_P: Tensor) -> Tensor:
         """Projected features of some items (P, D)."""
