@@ -13,6 +13,7 @@ the same feature vector (the mean vector of missing pictures) can leave an item 
 K stands for neighbours in this file.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ BLOCK = 2**22
 """Similarities made at a time."""
 STEPS = 2**20
 """Steps of the cosine between 0 and 1 that tell neighbours apart."""
-PAIRS = 2**24
+PAIRS = 2**22
 """Pairs of users with a common item that are counted at a time."""
 
 Ids = npt.NDArray[np.int64]
@@ -192,50 +193,59 @@ def companions(user_E: Ids, item_E: Ids, n_users: int, n_items: int, k: int) -> 
     >>> found.index_UK.tolist(), found.count_UK.tolist()
     ([[1, 2], [0, 2], [0, 1], [0, 0]], [[2, 1], [2, 1], [1, 1], [0, 0]])
     """
-    order = np.argsort(item_E, kind="stable")
     degree_I = np.bincount(item_E, minlength=n_items)
-    start_I = np.concatenate([[0], np.cumsum(degree_I)])
     n_pairs_U = np.bincount(user_E, weights=degree_I[item_E], minlength=n_users).astype(np.int64)
     end_U = np.cumsum(n_pairs_U)
     edge_U = np.concatenate([[0], np.cumsum(np.bincount(user_E, minlength=n_users))])
     require_memory(
         f"The graph of the {k} users with most items in common, of {n_users:,} users",
-        16 * n_users * k + 40 * max(PAIRS, int(n_pairs_U.max(initial=0))),
+        16 * n_users * k + 56 * min(int(end_U[-1]), max(PAIRS, int(n_pairs_U.max()))),
         torch.device("cpu"),
         "Keep fewer companions, or leave out the items that almost everybody has.",
     )
+    users_of = _binary(item_E, user_E, n_items, n_users)
     index_UK, count_UK = np.zeros((n_users, k), np.int64), np.zeros((n_users, k), np.int64)
     first = 0
     while first < n_users:
         done = end_U[first] - n_pairs_U[first]
         last = max(first + 1, int(np.searchsorted(end_U, done + PAIRS, side="right")))
         edges = slice(edge_U[first], edge_U[last])
-        others = user_E[order[_ranges(start_I[item_E[edges]], degree_I[item_E[edges]])]]
-        users = np.repeat(user_E[edges], degree_I[item_E[edges]])
-        _keep_most(users, others, n_users, index_UK, count_UK)
+        items_of = _binary(user_E[edges] - first, item_E[edges], last - first, n_items)
+        _keep_most(_product(items_of, users_of), first, index_UK[first:last], count_UK[first:last])
         first = last
     return Companions(index_UK, count_UK)
 
 
-def _keep_most(users: Ids, others: Ids, n_users: int, index_UK: Ids, count_UK: Ids) -> None:
-    """Writes the companions of the users of one block, whose pairs with multiplicity are given."""
-    different = users != others
-    pair, count = np.unique(users[different] * n_users + others[different], return_counts=True)
-    user, other = np.divmod(pair, n_users)
-    # Pairs are sorted by user, then other user: a stable sort by falling count keeps lower rows first.
-    order = np.lexsort((-count, user))
-    user, other, count = user[order], other[order], count[order]
-    place = np.arange(len(user)) - np.searchsorted(user, user, side="left")
-    kept = place < index_UK.shape[1]
-    index_UK[user[kept], place[kept]] = other[kept]
-    count_UK[user[kept], place[kept]] = count[kept]
+def _binary(row_E: Ids, column_E: Ids, n_rows: int, n_columns: int) -> Tensor:
+    """A sparse matrix of ones."""
+    index_2E = torch.from_numpy(np.stack([row_E, column_E]))
+    ones_E = torch.ones(len(row_E))
+    return torch.sparse_coo_tensor(index_2E, ones_E, (n_rows, n_columns), check_invariants=False).coalesce()
 
 
-def _ranges(start: Ids, length: Ids) -> Ids:
-    """All numbers of several ranges, one range after the other.
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """The product of two sparse matrices, sparse."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Sparse (CSR tensor|invariant).*")
+        return torch.sparse.mm(left, right)
 
-    >>> _ranges(np.array([5, 0]), np.array([2, 3])).tolist()
-    [5, 6, 0, 1, 2]
-    """
-    offset = np.cumsum(length) - length
-    return np.repeat(start - offset, length) + np.arange(int(length.sum()))
+
+def _keep_most(common: Tensor, first: int, index_BK: Ids, count_BK: Ids) -> None:
+    """Writes the companions of the users from ``first`` on, from their sparse numbers of common items."""
+    n_users = common.shape[1]
+    row, other = common._indices().numpy()
+    count = common._values().numpy().astype(np.int64)
+    different = row + first != other
+    row, other, count = row[different], other[different], count[different]
+    if not len(row):
+        return
+    # One number orders by user, then by falling count, then by row, and sorts faster than three.
+    most = int(count.max())
+    key = np.sort((row * (most + 1) + most - count) * n_users + other)
+    rest, other = np.divmod(key, n_users)
+    row, less = np.divmod(rest, most + 1)
+    start_B = np.searchsorted(row, np.arange(len(index_BK)))
+    place = np.arange(len(row)) - start_B[row]
+    kept = place < index_BK.shape[1]
+    index_BK[row[kept], place[kept]] = other[kept]
+    count_BK[row[kept], place[kept]] = most - less[kept]
