@@ -227,7 +227,8 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     """The product of two sparse matrices, sparse."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Sparse (CSR tensor|invariant).*")
-        return torch.sparse.mm(left, right)
+        product: Tensor = torch.sparse.mm(left, right)
+    return product
 
 
 def _keep_most(common: Tensor, first: int, index_BK: Ids, count_BK: Ids) -> None:
