@@ -34,6 +34,7 @@ class ContentRecommender(CachingRecommender):
         image: Encoder of pictures.
         audio: Encoder of sounds.
         video: Encoder of clips.
+        caption: Encoder of captions, a second text of an item, where the data has them.
         item_id: Learn a vector for every item id.
         **kwargs: Arguments of the base, see ``zoo.base.Recommender``.
 
@@ -48,12 +49,13 @@ class ContentRecommender(CachingRecommender):
         image: EncoderSpec | None = None,
         audio: EncoderSpec | None = None,
         video: EncoderSpec | None = None,
+        caption: EncoderSpec | None = None,
         item_id: bool = False,
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
     ) -> None:
         super().__init__(**kwargs)
         self.width = width
-        given = {"text": text, "image": image, "audio": audio, "video": video}
+        given = {"text": text, "image": image, "audio": audio, "video": video, "caption": caption}
         self.specs = {m: spec for m, value in given.items() if (spec := EncoderSpec.of(value)) is not None}
         for modality, spec in self.specs.items():
             check_adaptation(modality, spec)
@@ -61,8 +63,8 @@ class ContentRecommender(CachingRecommender):
         self.catalogue_bound = item_id or type(self).catalogue_bound  # type: ignore[misc]  # known by instance
         if not self.specs and not item_id:
             raise ValueError(
-                "The model has nothing to tell items apart: give at least one of text, image, audio, video "
-                "(an encoder each) or item_id: true."
+                "The model has nothing to tell items apart: give at least one of text, image, audio, "
+                "video, caption (an encoder each) or item_id: true."
             )
         self.features = {}
         self.feature_seconds = {}
@@ -223,7 +225,7 @@ class ContentRecommender(CachingRecommender):
         pooled_ND = mean_tokens(tokens_NTD, mask_NT)
         return encoded._replace(pooled_ND=pooled_ND, tokens_NTD=tokens_NTD, mask_NT=mask_NT)
 
-    def _catalogue_chunks(
+    def catalogue_chunks(
         self, title: str, modalities: list[str]
     ) -> Iterator[tuple[Tensor, dict[str, Content]]]:
         """Ids and content of the catalogue on the device, padding first in every chunk."""
@@ -255,7 +257,7 @@ class ContentRecommender(CachingRecommender):
         modalities = [m for m in self.specs if m not in self.features]
         chunks = [
             self.encode_items(ids_N, content)[1:].float()
-            for ids_N, content in self._catalogue_chunks("Encoding items", modalities)
+            for ids_N, content in self.catalogue_chunks("Encoding items", modalities)
         ]
         self.train(was_training)
         return torch.cat([chunks[0].new_zeros(1, chunks[0].shape[1]), *chunks])

@@ -180,7 +180,7 @@ class ODMT(SequentialRecommender):
         self.eval()
         running = [m for m in self.specs if m not in self.features]
         table = cast(ItemId, self.get_submodule(ID_TABLE)).table.weight
-        for ids_N, content in self._catalogue_chunks("Starting item ids", running):
+        for ids_N, content in self.catalogue_chunks("Starting item ids", running):
             parts = self.encode_parts(ids_N, content)
             first = [cast(Tensor, parts[m].tokens_NTD)[:, 0].to(table.dtype) for m in self.id_sources()]
             table[ids_N[1:]] = torch.stack(first).mean(dim=0)
