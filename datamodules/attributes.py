@@ -91,6 +91,8 @@ def warn_of_absent_classes(
     notes = []
     for name in asked:
         for split, users_R in splits.items():
+            if not len(users_R):
+                continue
             present = np.unique(known[name].class_U[users_R])
             if absent := sorted(set(range(known[name].n_classes)) - set(present.tolist())):
                 notes.append(f"No user with {split} rows has {name} {_some(absent)}.")

@@ -6,7 +6,7 @@ lines are noise: the catalogue's own, and what was injected into the training pa
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,8 @@ from datamodules.demo_world import PLATFORMS
 from datamodules.features import FILES
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import Ids, write_features, write_layout
-from datamodules.splits import label_per_user
+from datamodules.splits import Cut, label_per_user
 
-Cut = Literal["random", "time"]
 EXPORT = 1
 """Raised when the same catalogue gives another export."""
 DATA = "demo"

@@ -13,6 +13,8 @@ from datamodules.errors import EmptyDataError
 from datamodules.tables import Report, Tables
 
 Stage = Literal["val", "test", "predict"]
+Cut = Literal["random", "time"]
+"""What comes last in a user's pairs when they are cut by labels: random ones, or the latest."""
 
 HELD_OUT: dict[Stage, tuple[int, bool]] = {"val": (2, True), "test": (1, True), "predict": (0, False)}
 """Stage -> how many last interactions the history lacks, and whether the first of these is the target."""
