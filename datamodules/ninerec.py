@@ -175,14 +175,20 @@ class NineRec(RecDataModule):
         raise DataNotFoundError(f"{names} in {self.folder}", "neither", self.how_to_get_it)
 
     def table_files(self) -> list[Path]:
-        """Item file and interaction file."""
-        return [self.folder / f"{self.subset}_item.csv", self.interaction_file]
+        """Item file and interaction file, and one of captions where somebody has made it."""
+        captions = self.folder / f"{self.subset}_caption.tsv"
+        files = [self.folder / f"{self.subset}_item.csv", self.interaction_file]
+        return [*files, captions] if captions.is_file() else files
 
     def read_tables(self) -> Tables:
         """Reads both files and compares their sizes with the published ones."""
-        item_file, interactions = self.table_files()
+        item_file, interactions, *captions = self.table_files()
         report = Report()
         items = files.read_items(item_file, report)
+        for file in captions:
+            named = items.with_columns(pl.col("item").str.strip_chars())
+            items = named.join(files.read_captions(file), "item", "left", maintain_order="left")
+            report.count("items have a caption", len(items) - items["caption"].null_count(), always=True)
         published = self.subsets[self.subset]
         if interactions.suffix == ".tsv":
             tables = tables_from_lines(files.read_behaviours(interactions), items, report)
@@ -208,7 +214,7 @@ class NineRec(RecDataModule):
             rank_zero_warn(note)
 
     def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
-        """Titles in the chosen language, or the files of a modality by item id.
+        """Titles in the chosen language, captions, or the files of a modality by item id.
 
         Raises:
             ValueError: If the data set has no such modality.
@@ -218,6 +224,15 @@ class NineRec(RecDataModule):
         if modality == "text":
             titles = [None, *items[f"title_{self.language}"].to_list()]
             return RawContent(modality, names, titles, None, f"{self.subset}_item.csv")
+        if modality == "caption":
+            if "caption" not in items.columns:
+                raise ValueError(
+                    f"{self.subset} has no captions: expected {self.subset}_caption.tsv in {self.folder}, "
+                    "with lines of item id, tab, caption. Make it with a model that describes pictures or "
+                    "clips, or leave the modality out (--model.caption null)."
+                )
+            captions = [None, *items["caption"].to_list()]
+            return RawContent(modality, names, captions, None, f"{self.subset}_caption.tsv")
         if modality not in self.media:
             known = ", ".join(["text", *self.media])
             raise ValueError(

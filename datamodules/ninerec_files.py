@@ -81,6 +81,27 @@ def read_behaviours(path: Path) -> pl.DataFrame:
     return parts.with_columns(pl.col("items").str.replace_all("\t", " ", literal=True))
 
 
+def read_captions(path: Path) -> pl.DataFrame:
+    """A file of captions: item id, a tab, the caption; no header. MicroLens' captions lie so.
+
+    Returns:
+        String columns ``item`` and ``caption``, one row an item; the first line of an item stands.
+
+    Raises:
+        BadTableError: If the file is empty, or no line has a tab.
+    """
+    parts = (
+        _read(path, _NEVER, ["line"], quote_char=None)["line"]
+        .str.splitn("\t", 2)
+        .struct.rename_fields(["item", "caption"])
+        .struct.unnest()
+        .with_columns(pl.all().str.strip_chars())
+    )
+    if parts["caption"].null_count() == len(parts):
+        raise BadTableError(_wrong_columns(path, "\t", ["item", "caption"]))
+    return parts.unique("item", keep="first", maintain_order=True)
+
+
 def read_pairs(path: Path, items: pl.DataFrame, report: Report) -> pl.DataFrame:
     """The pair file: item, user and time, or user, item and time; no header.
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-ENCODER_FIELD = re.compile(r"(--model\.(?:init_args\.)?(?:text|image|audio|video))\.(\w+)")
+ENCODER_FIELD = re.compile(r"(--model\.(?:init_args\.)?(?:text|image|audio|video|caption))\.(\w+)")
 """An option that sets one field of an encoder."""
 
 

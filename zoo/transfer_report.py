@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from zoo.checkpoints import Stamp
 
-MODALITIES = ("text", "image", "audio", "video")
+MODALITIES = ("text", "image", "audio", "video", "caption")
 BACKBONE = ("width", "n_blocks", "n_heads", "backbone", "backbone_args")
 """Options that make a user encoder."""
 HOW_TO_TRAIN = frozenset(

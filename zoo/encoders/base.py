@@ -33,6 +33,8 @@ class EncoderSpec:
         pool: How tokens become one vector: ``default`` is the tower's own way, ``cls``, ``mean`` (of an
             image, a clip or a spectrogram: its patches), ``mean_all`` (class token included).
         max_tokens: Text tokens kept, special ones included.
+            ``legacy_padded`` is IISAN-Versa's way with decoders of text: the mean over all ``max_tokens``
+            positions, padding included, which is id 0 and nothing masks.
         image_size: Side of the prepared square image, or of a clip's frames, in pixels; by default the
             tower's own.
         n_frames: Frames kept of a clip; by default the tower's own number, of MicroLens' rules 5.
@@ -46,8 +48,8 @@ class EncoderSpec:
             evaluation. The ratio in the network's own configuration is not used.
         cached: Encode the catalogue once with the frozen tower and train on the stored vectors (two-stage).
         states: Layer states returned: ``none``, ``all``, a list of indices (0 is the embedding output), or a
-        stored: Half-precision format of cached tokens and states: ``float16``, or ``bfloat16`` for towers whose
-            numbers exceed 65,504, as those of some decoders do.
+        stored: Half-precision format of cached tokens and states: ``float16``, or ``bfloat16`` for towers
+            whose numbers exceed 65,504, as those of some decoders do.
             number n: state 0 and the last of each of n groups of blocks.
         checkpointing: Recompute activations in the backward pass: less memory, more time.
         lr: Learning rate of this tower; by default the model's ``encoder_lr``.
@@ -61,7 +63,7 @@ class EncoderSpec:
     config: dict[str, Any] | None = None
     weights: str | None = None
     tokenizer: str | None = None
-    pool: Literal["default", "cls", "mean", "mean_all"] = "default"
+    pool: Literal["default", "cls", "mean", "mean_all", "legacy_padded"] = "default"
     max_tokens: int = 30
     image_size: int | None = None
     n_frames: int | None = None

@@ -9,6 +9,8 @@ from zoo.types import ContentTransform
 
 Library = Literal["timm", "open_clip", "torchvision", "transformers"]
 _MODALITIES = ("text", "image", "audio", "video")
+KINDS = {"caption": "text"}
+"""Modality -> the one whose towers read it too."""
 _PREFIXES: tuple[Library, ...] = ("timm", "open_clip", "torchvision")
 _KINDS: dict[Library, tuple[str, ...]] = {
     "timm": ("image",),
@@ -49,6 +51,7 @@ def create_transform(modality: str, spec: EncoderSpec) -> ContentTransform:
         ValueError: Unknown modality, model type or option.
         OSError: A tokenizer or configuration is neither here nor on the hub.
     """
+    modality = KINDS.get(modality, modality)
     library = _check(modality, spec)
     if library == "open_clip":
         from zoo.encoders.clip import clip_transform
@@ -83,7 +86,7 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
     """Builds the tower a spec names.
 
     Args:
-        modality: ``text``, ``image``, ``audio`` or ``video``.
+        modality: ``text``, ``image``, ``audio``, ``video`` or ``caption``.
         spec: What is asked for.
         pretrained: Load weights. Without, the tower is built from ``spec.config`` alone, with no folder, file
             or network: its weights come from a checkpoint.
@@ -92,6 +95,7 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
         ValueError: Unknown modality, name or option.
         OSError: Weights or architecture are neither here nor on the hub.
     """
+    modality = KINDS.get(modality, modality)
     library = _check(modality, spec)
     if not pretrained and spec.config is None and library == "transformers":
         raise ValueError(f"{spec.name!r} without weights needs `config`, the architecture to build.")
@@ -131,9 +135,10 @@ def _check(modality: str, spec: EncoderSpec) -> Library:
         ValueError: There is no such modality, or the library has no tower of it.
     """
     if modality not in _MODALITIES:
-        raise ValueError(f"Unknown modality {modality!r}: expected {', '.join(_MODALITIES)}.")
+        known = ", ".join([*_MODALITIES, *KINDS])
+        raise ValueError(f"Unknown modality {modality!r}: expected {known}.")
     library = library_of(spec)
-    _check_options(modality, spec)
+    _check_options(modality, spec, library)
     if modality not in _KINDS[library]:
         kinds = " and ".join(_KINDS[library])
         raise ValueError(
@@ -144,12 +149,17 @@ def _check(modality: str, spec: EncoderSpec) -> Library:
     return library
 
 
-def _check_options(modality: str, spec: EncoderSpec) -> None:
+def _check_options(modality: str, spec: EncoderSpec, library: Library) -> None:
     """Refuses options of another modality, which would do nothing.
 
     Raises:
-        ValueError: Frames of what has none, or seconds of what is no sound.
+        ValueError: Frames of what has none, seconds of what is no sound, padding of what is no text.
     """
+    if spec.pool == "legacy_padded" and (modality != "text" or library != "transformers"):
+        raise ValueError(
+            f"pool: legacy_padded of {spec.name!r}: only decoder language models of transformers are "
+            "averaged with their padding. Use default or mean."
+        )
     if modality != "video" and (spec.n_frames is not None or spec.frame_rule != "even"):
         raise ValueError(f"n_frames and frame_rule of the {modality} encoder: only clips have frames.")
     if modality != "audio" and spec.seconds is not None:

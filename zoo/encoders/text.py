@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PretrainedConfig
 
@@ -142,7 +143,8 @@ class TextEncoder(Tower):
         config: Its configuration.
         spec: What was asked for; ``pool: default`` is token 0 for bidirectional towers (the last one for
             XLNet, whose class token ends a title), the mean over real tokens for causal ones and T5's kin (no
-            start token), the end token for CLIP's text side.
+            start token), the end token for CLIP's text side. ``legacy_padded``, of causal ones only, averages
+            padding in.
 
     Raises:
         ValueError: A pooling that says nothing about the title, or more tokens than the network has
@@ -202,7 +204,14 @@ class TextEncoder(Tower):
         return not bool(gradient_TD[1:].any()), pools, len(output.hidden_states) - 1
 
     def _choose_pool(self, config: PretrainedConfig, has_own_pool: bool) -> str:
-        """How tokens become one vector: ``mean``, ``cls`` (the first token) or ``last``."""
+        """How tokens become one vector: ``mean``, ``cls`` (the first token), ``last`` or ``padded``."""
+        if self.spec.pool == "legacy_padded":
+            if not self.causal:
+                raise ValueError(
+                    f"pool: legacy_padded of {self.spec.name!r}: it averages the padding of decoder language "
+                    "models in, as IISAN-Versa does; this tower is none. Use default or mean."
+                )
+            return "padded"
         if self.spec.pool in ("mean", "mean_all"):
             return "mean"
         if self.spec.pool == "cls" and self.causal:
@@ -260,9 +269,11 @@ class TextEncoder(Tower):
 
     def forward(self, content: Content) -> Encoded:
         """Encodes ``tokens`` (N, T) int32, -1 after each title; rows without tokens give finite vectors."""
-        tokens_NT = content["tokens"]
+        tokens_NT, pad_id = content["tokens"], self.pad_id
+        if self.pool == "padded":  # a title may have been cut to the longest of a batch
+            tokens_NT, pad_id = F.pad(tokens_NT, (0, self.spec.max_tokens - tokens_NT.shape[1]), value=PAD), 0
         mask_NT = tokens_NT != PAD
-        ids_NT = torch.where(mask_NT, tokens_NT, self.pad_id).long()
+        ids_NT = torch.where(mask_NT, tokens_NT, pad_id).long()
         output = self.network(
             input_ids=ids_NT,
             attention_mask=self._attended(mask_NT),
@@ -281,8 +292,8 @@ class TextEncoder(Tower):
 
     def _pool(self, tokens_NTD: Tensor, mask_NT: Tensor) -> Tensor:
         """One vector an item: (N, T, D) to (N, D)."""
-        if self.pool == "mean":
-            return mean_tokens(tokens_NTD, mask_NT)
+        if self.pool in ("mean", "padded"):
+            return mean_tokens(tokens_NTD, mask_NT if self.pool == "mean" else None)
         return last_token(tokens_NTD, mask_NT) if self.pool == "last" else tokens_NTD[:, 0]
 
     def _extras(self, mask_NT: Tensor) -> dict[str, Any]:
