@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from zoo.base import Recommender
 from zoo.callbacks.predictions import PredictionWriter
 from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint
-from zoo.extract import CatalogueOnly, FeatureExtractor
+from zoo.extract import make_features
 from zoo.feature_store import FeatureStoreError
 from zoo.parser import ZooParser
 
@@ -233,7 +233,7 @@ class ZooCLI(LightningCLI):
     def predict(self, model: Recommender, datamodule: LightningDataModule, **options: Any) -> None:  # noqa: ANN401
         """Predicts; a model that is not trained makes the features of its frozen towers ahead instead."""
         if self._untrained():
-            self.trainer.predict(FeatureExtractor(model), datamodule=CatalogueOnly(datamodule), **options)
+            make_features(self.trainer, model, datamodule, **options)
         else:
             self.trainer.predict(model, datamodule=datamodule, **options)
 
@@ -295,10 +295,21 @@ def is_not_advertising(record: logging.LogRecord) -> bool:
 
 
 def heart(error: BaseException) -> str:
-    """The message of what first went wrong; jsonargparse wraps it in a chain of types."""
-    while error.__cause__ is not None:
+    """The message of what went wrong, out of the chain of types that jsonargparse wraps it in.
+
+    What lies deeper is a library's own word, which the error that was raised for it says better.
+    """
+    while error.__cause__ is not None and raised_in(error).startswith("jsonargparse"):
         error = error.__cause__
     return str(error)
+
+
+def raised_in(error: BaseException) -> str:
+    """Name of the module that raised an error."""
+    name, place = "", error.__traceback__
+    while place is not None:
+        name, place = str(place.tb_frame.f_globals.get("__name__", "")), place.tb_next
+    return name
 
 
 def keep_traceback(error: BaseException) -> Path:

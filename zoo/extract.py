@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
@@ -96,7 +96,7 @@ class CatalogueOnly(LightningDataModule):
 
 
 class FeatureExtractor(LightningModule):
-    """Makes the frozen features that a model will read; use with ``CatalogueOnly`` in ``trainer.predict``.
+    """Makes the frozen features that a model will read, in the trainer's predict loop: ``make_features``.
 
     Args:
         model: Untrained, with cached modalities.
@@ -178,3 +178,27 @@ class FeatureExtractor(LightningModule):
         rank_zero_info(
             f"In all {seconds_text(time.monotonic() - self.begun)}. A fit of this model finds them."
         )
+
+    def close(self) -> None:
+        """Lets others at the stores; also after a failure."""
+        for build in self.builds.values():
+            build.close()
+
+
+def make_features(
+    trainer: Trainer,
+    model: LightningModule,
+    data: LightningDataModule,
+    **options: Any,  # noqa: ANN401  # of trainer.predict
+) -> None:
+    """Makes what is missing of the frozen features that a model will read from a data module's catalogue.
+
+    Raises:
+        ValueError: The model has no frozen towers that are run once.
+        FeatureStoreError: There is no room, or what lies there cannot be used.
+    """
+    extractor = FeatureExtractor(model)
+    try:
+        trainer.predict(extractor, datamodule=CatalogueOnly(data), **options)
+    finally:
+        extractor.close()

@@ -57,6 +57,13 @@ class FeatureBuild:
         Raises:
             FeatureStoreError: There is no room on the disk, or what lies there cannot be used.
         """
+        try:
+            return self._begin(make)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, make: Make) -> list[Chunk]:
         first = self.team.rank == 0
         if first:
             self.store.folder.parent.mkdir(parents=True, exist_ok=True)

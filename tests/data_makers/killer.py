@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from tests.data_makers.killing import kill_before
+
 
 class Killer(Callback):
     """Sends SIGKILL to its process.
@@ -44,8 +46,14 @@ class Killer(Callback):
         self._now(trainer, "save")
 
 
-def command(folder: Path, arguments: list[str]) -> None:
-    """Runs ``mmzoo`` with the arguments in a folder; what it prints goes to ``log.txt`` there."""
+def command(folder: Path, arguments: list[str], moment: int | None = None) -> None:
+    """Runs ``mmzoo`` with the arguments in a folder; what it prints goes to ``log.txt`` there.
+
+    Args:
+        folder: Where it runs.
+        arguments: Of the command.
+        moment: Touches of the disk after which the next one kills the process.
+    """
     set_start_method("fork", force=True)  # loader workers: the fork server's children would start anew
     os.chdir(folder)
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -53,5 +61,9 @@ def command(folder: Path, arguments: list[str]) -> None:
     os.dup2(log, 2)
     torch.set_num_threads(1)
     import cli
+    import datamodules.demo  # noqa: F401  # all is loaded before touches are counted
+    import zoo.command  # noqa: F401
 
+    if moment is not None:
+        kill_before(moment)
     cli.main(arguments)

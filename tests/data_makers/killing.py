@@ -18,7 +18,7 @@ def killed_at(moment: int, work: Callable[[], object]) -> bool:
     """
     child = os.fork()
     if child == 0:
-        _kill_before(moment)
+        kill_before(moment)
         code = 1
         try:
             work()
@@ -33,7 +33,8 @@ def killed_at(moment: int, work: Callable[[], object]) -> bool:
     return False
 
 
-def _kill_before(moment: int) -> None:
+def kill_before(moment: int) -> None:
+    """Lets this process die by SIGKILL before its touch of the disk after ``moment`` others."""
     seen = 0
 
     def watched(original: Callable[..., Any]) -> Callable[..., Any]:
