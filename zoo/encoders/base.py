@@ -32,9 +32,9 @@ class EncoderSpec:
             needs no file.
         pool: How tokens become one vector: ``default`` is the tower's own way, ``cls``, ``mean`` (of an
             image, a clip or a spectrogram: its patches), ``mean_all`` (class token included).
-        max_tokens: Text tokens kept, special ones included.
             ``legacy_padded`` is IISAN-Versa's way with decoders of text: the mean over all ``max_tokens``
             positions, padding included, which is id 0 and nothing masks.
+        max_tokens: Text tokens kept, special ones included.
         image_size: Side of the prepared square image, or of a clip's frames, in pixels; by default the
             tower's own.
         n_frames: Frames kept of a clip; by default the tower's own number, of MicroLens' rules 5.
@@ -47,9 +47,9 @@ class EncoderSpec:
             released code of MMSR): anew in every training step, the same patches of every picture in
             evaluation. The ratio in the network's own configuration is not used.
         cached: Encode the catalogue once with the frozen tower and train on the stored vectors (two-stage).
-        states: Layer states returned: ``none``, ``all``, a list of indices (0 is the embedding output), or a
         stored: Half-precision format of cached tokens and states: ``float16``, or ``bfloat16`` for towers
             whose numbers exceed 65,504, as those of some decoders do.
+        states: Layer states returned: ``none``, ``all``, a list of indices (0 is the embedding output), or a
             number n: state 0 and the last of each of n groups of blocks.
         checkpointing: Recompute activations in the backward pass: less memory, more time.
         lr: Learning rate of this tower; by default the model's ``encoder_lr``.
@@ -71,8 +71,8 @@ class EncoderSpec:
     seconds: float | None = None
     mask_ratio: float = 0.0
     cached: bool = False
-    states: list[int] | int | Literal["none", "all"] = field(default="none")
     stored: Literal["float16", "bfloat16"] = "float16"
+    states: list[int] | int | Literal["none", "all"] = field(default="none")
     checkpointing: bool = False
     lr: float | None = None
     weight_decay: float | None = None
