@@ -26,8 +26,9 @@ class EncoderSpec:
             ``adapter``.
         config: Architecture of a tower built from its configuration with random weights; nothing is
             downloaded. Without it the pre-trained weights are loaded.
-        weights: A local file of weights (safetensors, or a state dict read without unpickling objects).
-            Tensors are matched by name, or by order where names differ and all shapes agree.
+        weights: A local file of weights (safetensors, or a state dict read without unpickling objects), or
+            ``mmzoo/<name>`` for weights that come with the package. Tensors are matched by name, or by order
+            where names differ and all shapes agree.
         tokenizer: Tokenizer's hub name or folder when it is not ``name``; ``words`` hashes whole words and
             needs no file.
         pool: How tokens become one vector: ``default`` is the tower's own way, ``cls``, ``mean`` (of an

@@ -9,9 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zoo.names import config_root, near
+
 log = logging.getLogger(__name__)
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
+SHIPPED = "mmzoo/"
+"""What the names of the weights that come with the package begin with."""
 _HEAD_TENSORS = 4  # a classifier and a bottleneck before it: tensors a file may have beyond the tower's
 
 
@@ -19,13 +23,14 @@ def read_weights(path: str) -> dict[str, Tensor]:
     """Reads a state dict.
 
     Args:
-        path: A ``.safetensors`` file, or one that ``torch.save`` wrote from tensors in plain containers.
+        path: A ``.safetensors`` file, or one that ``torch.save`` wrote from tensors in plain containers; or
+            ``mmzoo/<name>``, weights that come with the package.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file holds pickled objects or no tensors.
     """
-    file = Path(path).expanduser()
+    file = _file_of(path)
     if not file.is_file():
         raise FileNotFoundError(f"weights={path!r}: there is no such file. Give a local file of weights.")
     if file.suffix == ".safetensors":
@@ -47,6 +52,28 @@ def read_weights(path: str) -> dict[str, Tensor]:
     if not tensors:
         raise ValueError(f"weights={path!r} holds no state dict: expected a mapping of names to tensors.")
     return tensors
+
+
+def shipped_weights() -> list[str]:
+    """Names of the weights that come with the package, sorted."""
+    return [SHIPPED + file.stem for file in sorted((config_root() / "tower").glob("*.safetensors"))]
+
+
+def _file_of(path: str) -> Path:
+    """The file of a path or of a shipped name.
+
+    Raises:
+        FileNotFoundError: No such weights are shipped.
+    """
+    if not path.startswith(SHIPPED) or Path(path).exists():
+        return Path(path).expanduser()
+    known = shipped_weights()
+    if path not in known:
+        close = near(path, known) or known
+        raise FileNotFoundError(
+            f"weights={path!r}: no such weights come with the package. There are {', '.join(close)}."
+        )
+    return config_root() / "tower" / f"{path.removeprefix(SHIPPED)}.safetensors"
 
 
 def load_weights(network: nn.Module, path: str) -> None:

@@ -13,7 +13,9 @@ from torch import nn
 
 from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder
-from zoo.encoders.weights import load_weights, read_weights
+from zoo.encoders.weights import load_weights, read_weights, shipped_weights
+from zoo.factory import create
+from zoo.models.crossan import CROSSAN
 
 
 def network() -> nn.Sequential:
@@ -113,3 +115,22 @@ def test_real_efficientnet_weights_by_order(caplog: pytest.LogCaptureFixture) ->
     torch.testing.assert_close(encoded.tokens_NTD, map_NDHW.flatten(2).mT, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(encoded.pooled_ND, map_NDHW.mean(dim=(2, 3)), atol=1e-4, rtol=1e-4)
     assert (encoded.pooled_ND[0] - encoded.pooled_ND[1]).norm() > 1
+
+
+def test_shipped_towers_are_those_of_the_demo() -> None:
+    model = create("crossan")
+    assert isinstance(model, CROSSAN)
+    assert [spec.weights for spec in model.specs.values()] == sorted(shipped_weights(), key=ORDER.index)
+    for modality, spec in model.specs.items():
+        tower = create_encoder(modality, spec)
+        stored = read_weights(str(spec.weights))
+        assert stored.keys() == tower.state_dict().keys()
+        assert all(torch.equal(stored[name].float(), t.float()) for name, t in tower.state_dict().items())
+
+
+ORDER = ["mmzoo/demo_text", "mmzoo/demo_image", "mmzoo/demo_audio", "mmzoo/demo_video"]
+
+
+def test_unknown_shipped_weights_name_what_is_near() -> None:
+    with pytest.raises(FileNotFoundError, match=r"demo_txt.*There are mmzoo/demo_text"):
+        read_weights("mmzoo/demo_txt")
