@@ -1,9 +1,12 @@
-"""Miniature towers in the place of pre-trained ones, so that every config runs in seconds and offline."""
+"""Shipped models made small, their pre-trained towers replaced, so that all run in seconds and offline."""
 
+from importlib import import_module
 from typing import Any
 
 import yaml
 
+from zoo.base import Recommender
+from zoo.collaborative import CollaborativeRecommender
 from zoo.names import config_file
 
 TEXT: dict[str, Any] = {
@@ -37,9 +40,25 @@ STATES: dict[str, Any] = {
 """Pictures for models of layer states, which are of one width."""
 
 
+def class_of(name: str) -> type[Recommender]:
+    """The class of a shipped model."""
+    path = yaml.safe_load(config_file("model", name).read_text())["class_path"]
+    module, _, class_name = path.rpartition(".")
+    found: type[Recommender] = getattr(import_module(module), class_name)
+    assert issubclass(found, Recommender)
+    return found
+
+
+def fitting_data(name: str) -> str:
+    """The demo data set that a shipped model can be trained on."""
+    return "demo_cf" if issubclass(class_of(name), CollaborativeRecommender) else "demo"
+
+
 def miniature(name: str) -> dict[str, Any]:
     """Overrides that make a shipped model small; what the config decides otherwise stays."""
     arguments = yaml.safe_load(config_file("model", name).read_text())["init_args"]
+    if issubclass(class_of(name), CollaborativeRecommender):
+        return {"width": 32, "lr": 1e-2}
     overrides: dict[str, Any] = {"width": 32, "lr": 3e-3, "encoder_lr": 3e-3}
     for modality, tower in (("text", TEXT), ("image", IMAGE)):
         if "groups" in arguments and modality == "image" and "config" not in arguments[modality]:

@@ -1,5 +1,6 @@
 """Every configuration through the real command: it parses, prints itself, and the print parses again."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 import yaml
 
 import cli
+from datamodules.mmrec import MMRec
+from tests.miniature import fitting_data
 from zoo.experiments import sweep, transfer
 from zoo.experiments.command import split_line
 from zoo.experiments.grid import combinations
@@ -27,9 +30,16 @@ def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[st
     return config
 
 
+def model_for(data: str) -> str:
+    """A model that can be trained on a data set: of pairs where it comes in MMRec's layout."""
+    path = yaml.safe_load(config_file("data", data).read_text())["class_path"]
+    module, _, class_name = path.rpartition(".")
+    return "bpr" if issubclass(getattr(import_module(module), class_name), MMRec) else "idrec"
+
+
 @pytest.mark.parametrize("name", short_names("model"))
 def test_model_round_trip(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    first = printed(["fit", "--model", name, "--data", "demo"], capsys)
+    first = printed(["fit", "--model", name, "--data", fitting_data(name)], capsys)
     assert first["model"]["class_path"].startswith("zoo.models.")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(first))
     assert printed(["fit", "--config", str(tmp_path / "config.yaml")], capsys) == first
@@ -37,7 +47,7 @@ def test_model_round_trip(name: str, capsys: pytest.CaptureFixture[str], tmp_pat
 
 @pytest.mark.parametrize("name", short_names("data"))
 def test_data_round_trip(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    first = printed(["fit", "--model", "idrec", "--data", name], capsys)
+    first = printed(["fit", "--model", model_for(name), "--data", name], capsys)
     assert first["data"]["class_path"].startswith("datamodules.")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(first))
     assert printed(["fit", "--config", str(tmp_path / "config.yaml")], capsys) == first
@@ -47,8 +57,10 @@ def test_data_round_trip(name: str, capsys: pytest.CaptureFixture[str], tmp_path
     "recipe", sorted((config_root() / "recipe").rglob("*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
 )
 def test_recipe_applies(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = recipe.stem if recipe.stem in short_names("model") else "morec"
-    config = printed(["fit", "--model", model, "--data", recipe.parent.name], capsys)
+    data = recipe.parent.name
+    of_pairs = model_for(data) == "bpr"
+    model = recipe.stem if recipe.stem in short_names("model") else "bpr" if of_pairs else "morec"
+    config = printed(["fit", "--model", model, "--data", data], capsys)
     values = yaml.safe_load(recipe.read_text())
     for option in flatten(values):
         name, _, value = option.removeprefix("--").partition("=")

@@ -5,10 +5,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import LightningDataModule
 
 from datamodules.demo import Demo
-from tests.miniature import miniature
-from zoo.conformance import CHECKS, Case, check_recommender, model_factory
+from datamodules.demo_mmrec import DemoCF
+from tests.miniature import class_of, fitting_data, miniature
+from zoo.conformance import Case, check_recommender, checks_of, model_factory
 from zoo.names import short_names
 
 EXCLUDED: dict[tuple[str, str], str] = {}
@@ -39,11 +41,16 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def case_of(name: str, root: Path) -> Case:
-    return Case(model_factory(name, miniature(name)), Demo(root=str(root), size="tiny", batch_size=32))
+    data: LightningDataModule
+    if fitting_data(name) == "demo_cf":
+        data = DemoCF(root=str(root), size="tiny", batch_size=256)
+    else:
+        data = Demo(root=str(root), size="tiny", batch_size=32)
+    return Case(model_factory(name, miniature(name)), data)
 
 
 def every_pair() -> list[object]:
-    """Every model with every check."""
+    """Every model with every check of its family."""
     return [
         pytest.param(
             name,
@@ -52,7 +59,7 @@ def every_pair() -> list[object]:
             marks=[pytest.mark.slow] if (name, check.__name__) in SLOW else [],
         )
         for name in short_names("model")
-        for check in CHECKS
+        for check in checks_of(class_of(name))
     ]
 
 
@@ -61,12 +68,12 @@ def test_conformance(name: str, check: Callable[[Case], None], demo_root: Path) 
     if (name, check.__name__) in EXCLUDED:
         pytest.skip(EXCLUDED[name, check.__name__])
     check(case_of(name, demo_root))
-    assert check in CHECKS
 
 
 def test_exclusions_name_existing_models_and_checks() -> None:
-    checks = {check.__name__ for check in CHECKS}
-    assert all(name in short_names("model") and check in checks for name, check in [*EXCLUDED, *SLOW])
+    names = short_names("model")
+    checks = {name: {check.__name__ for check in checks_of(class_of(name))} for name in names}
+    assert all(check in checks[name] for name, check in [*EXCLUDED, *SLOW])
 
 
 def test_check_recommender_names_the_failed_check(demo_root: Path) -> None:

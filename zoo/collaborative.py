@@ -135,7 +135,7 @@ class CollaborativeRecommender(Recommender):
             tables: What ``propagate`` gave.
         """
         user_UD, item_ID = tables
-        return user_UD[user_B] @ item_ID.T
+        return rows_of(user_UD, user_B) @ item_ID.T
 
     # From the data ---------------------------------------------------------------------------------------
 
@@ -296,6 +296,14 @@ class CollaborativeRecommender(Recommender):
         if self.mean is None or not self.mean.n_users():
             return []
         return [ResultRow("all", self.mean.compute(), self.mean.intervals(), self.mean.n_users())]
+
+
+def rows_of(table_ND: Tensor, row_B: Tensor) -> Tensor:
+    """Some rows of a table (B, D), whose gradient is the same to the last bit on any number of threads.
+
+    That of plain indexing is not on a CPU: several threads add to one row in whatever order.
+    """
+    return F.embedding(row_B, table_ND)
 
 
 def require_same_edges(edge_2E: Tensor, spec: CatalogSpec) -> None:

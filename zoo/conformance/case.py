@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.base import Recommender
+from zoo.collaborative import CollaborativeRecommender
 from zoo.factory import create, instantiate, merge
 from zoo.sequential import SequentialRecommender
-from zoo.types import CatalogSpec, Content, EvalBatch, ItemSource, ModelNeeds
+from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds
 
 
 class CheckData(Protocol):
@@ -70,17 +71,17 @@ class Case:
         model.attach(self.data.spec, self.data.items)
         if isinstance(model, SequentialRecommender):
             model.cache_features()
+        if isinstance(model, CollaborativeRecommender):
+            model.begin_epoch()
         return model
 
     def train_batch(self) -> Any:  # noqa: ANN401
         """The first training batch."""
         return next(iter(self.data.train_dataloader()))
 
-    def eval_batch(self) -> EvalBatch:
+    def eval_batch(self) -> Any:  # noqa: ANN401
         """The first validation batch."""
-        batch = next(iter(self.data.val_dataloader()))
-        assert isinstance(batch, EvalBatch)
-        return batch
+        return next(iter(self.data.val_dataloader()))
 
     def trainer(self, folder: str, epochs: int, **options: Any) -> Trainer:  # noqa: ANN401
         """A quiet trainer."""

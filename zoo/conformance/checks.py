@@ -32,19 +32,34 @@ def check_gradients(case: Case) -> None:
 
 def check_learns(case: Case) -> None:
     """The loss is finite and falls, and HR@10 beats popularity."""
+    require_learns(case, "hr@10", popularity_hit_rate(case))
+
+
+def require_learns(case: Case, metric: str, popular: float, epochs: int = 1) -> None:
+    """The loss is finite and falls, and a validation metric beats what popularity reaches.
+
+    Args:
+        case: What is trained.
+        metric: Of validation.
+        popular: What is to be beaten.
+        epochs: To train at least, so that there is a fall to be seen.
+    """
     torch.manual_seed(0)  # parameters are drawn when the trainer sets the model up
-    model, popular = case.make(), popularity_hit_rate(case)
+    model = case.make()
     losses: list[float] = []
-    enough = EarlyStopping("val/hr@10", mode="max", patience=EPOCHS, stopping_threshold=popular + 1e-6)
+    enough = EarlyStopping(f"val/{metric}", mode="max", patience=EPOCHS, stopping_threshold=popular + 1e-6)
     with tempfile.TemporaryDirectory() as folder, recorded(model, losses):
-        trainer = case.trainer(folder, EPOCHS, callbacks=[enough], enable_checkpointing=False)
+        options = {"min_epochs": epochs, "enable_checkpointing": False}
+        trainer = case.trainer(folder, EPOCHS, callbacks=[enough], **options)
         trainer.fit(model, datamodule=case.module)
-    found = max(float(enough.best_score), float(trainer.callback_metrics["val/hr@10"]))
+    found = max(float(enough.best_score), float(trainer.callback_metrics[f"val/{metric}"]))
     assert np.isfinite(losses).all(), f"A training loss is not finite: {losses}"
     tenth = max(1, len(losses) // 10)
     first, last = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
     assert last < first, f"The loss does not fall: {first:.4f} at the start, {last:.4f} at the end."
-    assert found > popular, f"HR@10 {found:.4f} does not beat popularity's {popular:.4f} in {EPOCHS} epochs."
+    assert found > popular, (
+        f"{metric} {found:.4f} does not beat popularity's {popular:.4f} in {EPOCHS} epochs."
+    )
 
 
 def popularity_hit_rate(case: Case) -> float:

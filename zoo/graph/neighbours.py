@@ -114,7 +114,8 @@ def cosines(feature_ND: Tensor, index_NK: Tensor) -> Tensor:
         index_NK: Neighbours.
     """
     unit_ND = F.normalize(feature_ND.float(), dim=-1)
-    return torch.einsum("nd,nkd->nk", unit_ND, unit_ND[index_NK])
+    # Not by plain indexing: on a CPU its gradient depends on which thread comes first.
+    return torch.einsum("nd,nkd->nk", unit_ND, F.embedding(index_NK, unit_ND))
 
 
 def symmetric(index_NK: Tensor, value_NK: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def symmetric(index_NK: Tensor, value_NK: Tensor) -> Tensor:
     tensor([0.5556, 0.4444])
     """
     root_N = inverse_root(value_NK.sum(1))
-    return root_N[:, None] * value_NK * root_N[index_NK]
+    return root_N[:, None] * value_NK * F.embedding(index_NK, root_N[:, None])[..., 0]
 
 
 def inverse_root(degree_N: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
 from zoo.graph.propagate import mean_over_nodes
 from zoo.losses.host import embedding_norms
 from zoo.types import CatalogSpec
@@ -79,7 +79,7 @@ class BM3(CollaborativeRecommender):
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """How far predictions point away from their targets, and the norms; negatives are not read."""
         user_UD, item_ID = self._vectors()
-        user_BD, item_BD = user_UD[user_B], item_ID[positive_B]
+        user_BD, item_BD = rows_of(user_UD, user_B), rows_of(item_ID, positive_B)
         user_goal_BD, item_goal_BD = self._goal(user_BD), self._goal(item_BD)
         parts = {
             "pairs": apart(self.predictor(user_BD), item_goal_BD)
@@ -87,7 +87,7 @@ class BM3(CollaborativeRecommender):
             "reg": self.reg_weight * embedding_norms(user_UD, item_ID),
         }
         for modality, project in self.projections.items():
-            feature_BD = project(self.features[modality][positive_B])
+            feature_BD = project(rows_of(self.features[modality], positive_B))
             guess_BD = self.predictor(feature_BD)
             away = apart(guess_BD, item_goal_BD) + apart(guess_BD, self._goal(feature_BD))
             parts[modality] = self.contrast_weight * away

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
 from zoo.graph.build import symmetric_graph
 from zoo.graph.item_graph import ItemGraph, mean_graph_of, shares_of
 from zoo.graph.neighbours import companions
@@ -123,10 +123,12 @@ class DRAGON(CollaborativeRecommender):
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """Ranking in bits, and mean squares of the batch's preferences and of all modality weights."""
         user_UX, item_IX = self.propagate()
-        user_BX = user_UX[user_B]
-        above_B, below_B = (user_BX * item_IX[positive_B]).sum(1), (user_BX * item_IX[negative_B]).sum(1)
+        user_BX = rows_of(user_UX, user_B)
+        above_B = (user_BX * rows_of(item_IX, positive_B)).sum(1)
+        below_B = (user_BX * rows_of(item_IX, negative_B)).sum(1)
         squares = [
-            branch.get_parameter("preference")[user_B].square().mean() for branch in self.branches.values()
+            rows_of(branch.get_parameter("preference"), user_B).square().mean()
+            for branch in self.branches.values()
         ]
         squares.append(self.modality_weight.square().mean())
         return {

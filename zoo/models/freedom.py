@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
 from zoo.graph.build import drop_edges
 from zoo.graph.item_graph import ItemGraph, mean_graph_of, shares_of
 from zoo.graph.propagate import Graph, mean_over_nodes
@@ -102,11 +102,12 @@ class FREEDOM(CollaborativeRecommender):
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """Ranking by vectors of the thinned graph, and by each modality's projected features."""
         user_UD, item_ID = self._vectors(self._thinned or self.graph())
-        user_BD = user_UD[user_B]
-        parts = {"bpr": _ranking(user_BD, item_ID[positive_B], item_ID[negative_B])}
+        user_BD = rows_of(user_UD, user_B)
+        parts = {"bpr": _ranking(user_BD, rows_of(item_ID, positive_B), rows_of(item_ID, negative_B))}
         for modality, project in self.projections.items():
             table_IF = self.features[modality]
-            above_BD, below_BD = project(table_IF[positive_B]), project(table_IF[negative_B])
+            above_BD = project(rows_of(table_IF, positive_B))
+            below_BD = project(rows_of(table_IF, negative_B))
             parts[f"bpr_{modality}"] = self.reg_weight * _ranking(user_BD, above_BD, below_BD)
         return parts
 

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
 from zoo.graph.build import mean_graph
 from zoo.graph.item_graph import ItemGraph, cosine_graph_of
 from zoo.graph.neighbours import cosines, nearest, spread, symmetric
@@ -172,7 +172,7 @@ class LATTICE(CollaborativeRecommender):
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """Ranking, and squares of the propagated rows."""
         user_UD, item_ID = self._vectors(*self._epoch_tables())
-        rows = user_UD[user_B], item_ID[positive_B], item_ID[negative_B]
+        rows = rows_of(user_UD, user_B), rows_of(item_ID, positive_B), rows_of(item_ID, negative_B)
         above_B, below_B = (rows[0] * rows[1]).sum(1), (rows[0] * rows[2]).sum(1)
         return {
             "bpr": bpr(above_B, below_B),

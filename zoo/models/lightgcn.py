@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
 from zoo.graph.propagate import mean_over_nodes
 from zoo.losses.host import bpr_shifted, embedding_norms
 from zoo.types import CatalogSpec
@@ -43,7 +43,8 @@ class LightGCN(CollaborativeRecommender):
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """Ranking by propagated vectors, and the norms of the rows before propagation."""
         user_UD, item_ID = self.propagate()
-        user_BD = user_UD[user_B]
-        above_B, below_B = (user_BD * item_ID[positive_B]).sum(1), (user_BD * item_ID[negative_B]).sum(1)
+        user_BD = rows_of(user_UD, user_B)
+        above_B = (user_BD * rows_of(item_ID, positive_B)).sum(1)
+        below_B = (user_BD * rows_of(item_ID, negative_B)).sum(1)
         rows = self.users(user_B), self.item_ids(positive_B), self.item_ids(negative_B)
         return {"bpr": bpr_shifted(above_B, below_B), "reg": self.reg_weight * embedding_norms(*rows)}

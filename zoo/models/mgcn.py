@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
 from zoo.graph.build import symmetric_graph, user_item_graph
 from zoo.graph.item_graph import ItemGraph, cosine_graph_of
 from zoo.graph.propagate import Graph, mean_over_layers, propagate
@@ -130,7 +130,7 @@ class MGCN(CollaborativeRecommender):
         content_ND, side_ND = self._views()
         both_ND = content_ND + side_ND
         item_B = positive_B + self.n_users
-        rows = both_ND[user_B], both_ND[item_B], both_ND[negative_B + self.n_users]
+        rows = rows_of(both_ND, user_B), rows_of(both_ND, item_B), rows_of(both_ND, negative_B + self.n_users)
         above_B, below_B = (rows[0] * rows[1]).sum(1), (rows[0] * rows[2]).sum(1)
         agreement = sum_of_nce(side_ND, content_ND, (item_B, user_B), self.temperature)
         return {
@@ -148,6 +148,6 @@ def sum_of_nce(left_ND: Tensor, right_ND: Tensor, nodes: tuple[Tensor, ...], tem
     total = left_ND.new_zeros(())
     for node_B in nodes:
         with torch.autocast(left_ND.device.type, enabled=False):
-            logit_BB = unit(left_ND[node_B]) @ unit(right_ND[node_B]).T / temperature
+            logit_BB = unit(rows_of(left_ND, node_B)) @ unit(rows_of(right_ND, node_B)).T / temperature
         total = total + F.cross_entropy(logit_BB, torch.arange(len(node_B), device=node_B.device))
     return total
