@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, default_collate
 from datamodules.collate import log_popularity
 from datamodules.splits import Windows
 from zoo.sequential import SequentialRecommender
+from zoo.types import Content
 
 REJECTED = float("-inf")
 PlainLoss = Literal["in_batch", "full"]
@@ -71,10 +72,14 @@ class PlainLoop:
         ids_BS: Tensor = default_collate([self.rows[user] for user in users])
         return ids_BS.to(self.model.device)
 
+    def content(self, ids_N: Sequence[int]) -> dict[str, Content]:
+        """What the towers read, of all slots; on the host."""
+        return self.items.content(np.asarray(ids_N), list(self.model.specs))
+
     def loss(self, ids_BS: Tensor) -> Tensor:
         """The mean loss of a batch of padded slots."""
         flat = torch.cat([ids_BS.new_zeros(1), ids_BS.flatten()])  # encode_items leaves its first row out
-        content = self.items.content(flat.cpu().numpy(), list(self.model.specs))
+        content = self.content(flat.tolist())
         on_device = {m: {f: t.to(flat.device) for f, t in part.items()} for m, part in content.items()}
         slot_SD = self.model.encode_items(flat, on_device)[1:]
         input_BLD = slot_SD.view(*ids_BS.shape, -1)[:, :-1]

@@ -17,11 +17,19 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from benchmarks.evaluation import ranking_rows
+from benchmarks.frozen import store_rows
 from benchmarks.inputs import input_rows
 from benchmarks.measure import Row, machine, quiet
-from benchmarks.training import demo_encodes_row, demo_job, encodes_rows, labels_row, shape_job
+from benchmarks.training import (
+    demo_encodes_row,
+    demo_job,
+    encodes_rows,
+    frozen_row,
+    labels_row,
+    shape_job,
+)
 
-KINDS = ("labels", "encodes", "evaluation", "input")
+KINDS = ("labels", "encodes", "evaluation", "input", "frozen")
 
 
 class Plan(NamedTuple):
@@ -40,6 +48,8 @@ class Plan(NamedTuple):
     large: int
     pictures: int
     interactions: int
+    frozen: tuple[str, int]
+    """Shape whose histories are trained on, and items whose states are read alone."""
     memory: bool
     """Whether trainings are repeated in fresh processes."""
 
@@ -55,6 +65,7 @@ FULL = Plan(
     large=1_000_000,
     pictures=512,
     interactions=2_000_000,
+    frozen=("scientific", 4_000),
     memory=True,
 )
 QUICK = Plan(
@@ -68,6 +79,7 @@ QUICK = Plan(
     large=20_000,
     pictures=64,
     interactions=20_000,
+    frozen=("mini", 400),
     memory=False,
 )
 
@@ -94,6 +106,10 @@ def measure(plan: Plan, kinds: Sequence[str], folder: Path) -> Iterator[Row]:
         yield from ranking_rows(plan.catalogues, plan.large, plan.steps)
     if "input" in kinds:
         yield from input_rows(plan.pictures, plan.interactions, plan.steps)
+    if "frozen" in kinds:
+        shape, items = plan.frozen
+        yield from store_rows(folder / "frozen", items, plan.steps)
+        yield frozen_row(folder / "frozen", shape, plan.steps, plan.warm_ups)
 
 
 def number(value: float) -> str:

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from benchmarks.frozen import FilePerItem, planted_command
 from benchmarks.measure import Row, Spread, in_fresh_process, now, require, second_of
 from benchmarks.plain_loop import PlainLoop, PlainLoss
 from benchmarks.shapes import ShapeData
@@ -37,6 +40,8 @@ class Job(NamedTuple):
     command: tuple[str, ...]
     """Of ``mmzoo fit``, without the run's folder and length."""
     loss: PlainLoss = "in_batch"
+    files: str = ""
+    """Folder where the plain loop reads frozen states from, a file a slot; empty where it encodes."""
 
 
 class Alternate(Callback):
@@ -49,11 +54,17 @@ class Alternate(Callback):
         warm_ups: Steps of each that are not timed.
         loss: What the plain loop minimises.
         contender: ``plain`` runs that loop alone, before a training of no steps.
+        files: Folder where it reads frozen states from, a file a slot; empty where it encodes.
     """
 
     def __init__(
-        self, warm_ups: int = 5, loss: PlainLoss = "in_batch", contender: Contender = "both"
+        self,
+        warm_ups: int = 5,
+        loss: PlainLoss = "in_batch",
+        contender: Contender = "both",
+        files: str = "",
     ) -> None:
+        self.files = files
         self.warm_ups = warm_ups
         self.loss = loss
         self.contender = contender
@@ -67,6 +78,8 @@ class Alternate(Callback):
         assert isinstance(model, SequentialRecommender)
         loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         assert isinstance(loader.dataset, TrainWindows)
+        if self.files:
+            return FilePerItem(model, loader.dataset.windows, self.loss, Path(self.files))
         return PlainLoop(model, loader.dataset.windows, self.loss)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -139,7 +152,12 @@ def fit(job: Job, folder: Path, steps: int, warm_ups: int, contender: Contender)
     """Runs ``mmzoo fit`` for some steps, with the plain loop in between."""
     callback = {
         "class_path": "benchmarks.training.Alternate",
-        "init_args": {"warm_ups": warm_ups, "loss": job.loss, "contender": contender},
+        "init_args": {
+            "warm_ups": warm_ups,
+            "loss": job.loss,
+            "contender": contender,
+            "files": job.files,
+        },
     }
     total = 0 if contender == "plain" else steps + warm_ups
     argv = [
@@ -198,6 +216,18 @@ def demo_job(root: Path, size: str) -> Job:
     """MoRec with its title and cover towers on the demo catalogue, as the README's command runs it."""
     command = ("--model", "morec", "--data", "demo", f"--data.root={root}", f"--data.size={size}")
     return Job(f"demo {size} text + image", command)
+
+
+def frozen_row(root: Path, shape: str, steps: int, warm_ups: int) -> Row:
+    """IISAN on kept states, loader included: by the command, and with a file for every slot."""
+    files = root / "files"
+    job = Job(f"cached IISAN, {shape}", planted_command(root / "data", shape), files=str(files))
+    row = labels_row(job, root / "run", steps, warm_ups, memory=False)
+    shutil.rmtree(root)
+    rates = {"ours": row.rates["ours"], "a file a slot": row.rates["plain"]}
+    labels = float(row.notes["labels_per_step"])
+    times = {f"{name}: ms a step": round(1000 * labels / rate.median, 1) for name, rate in rates.items()}
+    return replace(row, kind="frozen", rates=rates, notes={**row.notes, **times})
 
 
 @contextlib.contextmanager

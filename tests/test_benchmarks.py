@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.evaluation import check_ranks, make_problem
+from benchmarks.frozen import store_rows
 from benchmarks.measure import Row, Spread, Unequal, in_turns, require
 from benchmarks.shapes import SHAPES, make_histories
 from benchmarks.speed import KINDS, parse, table_lines
@@ -37,7 +38,15 @@ def run_quick(out: Path, *options: str) -> dict[str, list[dict[str, object]]]:
 def test_quick_measures_every_row(tmp_path: Path) -> None:
     report = run_quick(tmp_path / "speed.json")
     assert {row["row"] for row in report["rows"]} == set(KINDS)
-    assert len(report["rows"]) == 11
+    assert len(report["rows"]) == 14
+
+
+def test_states_of_the_store_are_those_of_the_files_and_come_faster(tmp_path: Path) -> None:
+    full, kept = store_rows(tmp_path / "store", 400, steps=2)
+    assert full.shape["states"] == 13
+    assert kept.shape["states"] == 7
+    assert full.gains()["a file an item"] > 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_distinct_item_is_encoded_once_a_batch(tmp_path: Path) -> None:
