@@ -161,7 +161,7 @@ def pretrain(modality: str, tower: Encoder, content: Content, steps: int, seed: 
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
     rows = TensorDataset(torch.arange(len(content["present"])))
     sampler = RandomSampler(rows, True, steps * BATCH[modality], draw)
-    losses = []
+    losses: list[float] = []
     tower.train()
     for (rows_N,) in tqdm(DataLoader(rows, BATCH[modality], sampler=sampler), desc=modality, unit="step"):
         part = {field: values[rows_N] for field, values in content.items()}
