@@ -7,6 +7,7 @@ import yaml
 
 from zoo.base import Recommender
 from zoo.collaborative import CollaborativeRecommender
+from zoo.fair.tuning import FairTuning
 from zoo.names import config_file
 
 TEXT: dict[str, Any] = {
@@ -40,6 +41,16 @@ STATES: dict[str, Any] = {
 """Pictures for models of layer states, which are of one width."""
 
 
+FAIR: dict[str, Any] = {
+    "host_epochs": 8,
+    "split_epochs": 2,
+    "attack_epochs": 1,
+    "neighbours": 5,
+    "lr": 1e-2,
+}
+"""Stages of FMMRec that are over soon."""
+
+
 def class_of(name: str) -> type[Recommender]:
     """The class of a shipped model."""
     path = yaml.safe_load(config_file("model", name).read_text())["class_path"]
@@ -57,6 +68,8 @@ def fitting_data(name: str) -> str:
 def miniature(name: str) -> dict[str, Any]:
     """Overrides that make a shipped model small; what the config decides otherwise stays."""
     arguments = yaml.safe_load(config_file("model", name).read_text())["init_args"]
+    if issubclass(class_of(name), FairTuning):
+        return {**FAIR, "host_args": miniature(arguments["host"])}
     if issubclass(class_of(name), CollaborativeRecommender):
         return {"width": 32, "lr": 1e-2}
     overrides: dict[str, Any] = {"width": 32, "lr": 3e-3, "encoder_lr": 3e-3}
@@ -69,4 +82,9 @@ def miniature(name: str) -> dict[str, Any]:
                 overrides[modality] = {**tower, "tune": "all"}  # frozen random blocks teach nothing
             if arguments[modality].get("cached"):
                 overrides[modality] = {**tower, "config": {**tower["config"], **WIDE[modality]}}
+    if "audio" in arguments and "config" not in arguments["audio"]:
+        # CROSSAN's towers take their steps together: all are those of its demo configuration.
+        towers = yaml.safe_load(config_file("model", "crossan").read_text())["init_args"]
+        overrides |= {m: towers[m] for m in ("text", "image", "audio")}
+        overrides["video"] = {**towers["video"], "frame_rule": "even"}
     return overrides

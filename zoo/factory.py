@@ -68,18 +68,19 @@ def refuse_training_options(option: str, arguments: Mapping[str, Any], trained_b
         )
 
 
-def create_host(name: str, arguments: Mapping[str, Any], trained_by: str) -> Recommender:
-    """Makes the recommender inside another one, which trains it by its own rates.
+def create_host(name: str, arguments: Mapping[str, Any], trained_by: str | None = None) -> Recommender:
+    """Makes the recommender inside another one.
 
     Args:
         name: A short name, or a class path.
         arguments: Of its constructor; those of a short name's configuration are the defaults.
-        trained_by: Who trains it, for the error.
+        trained_by: Who trains it by rates of its own; None if the host is trained by the host's.
 
     Raises:
-        ValueError: There is no such model, or the arguments say how to train it.
+        ValueError: There is no such model, or the arguments say how to train it and would not be heeded.
     """
-    refuse_training_options("host_args", arguments, trained_by)
+    if trained_by is not None:
+        refuse_training_options("host_args", arguments, trained_by)
     if "." not in name:
         return create(name, **arguments)
     try:

@@ -11,7 +11,7 @@ from zoo.fair.disentangle import Branches, Disentangler, content_loss, probe_los
 from zoo.fair.filters import AttributeFilters
 from zoo.fair.probes import Probes, cross_entropies
 from zoo.fair.profiles import profile_graph
-from zoo.fair.structure import correction, user_graph
+from zoo.fair.structure import correction, signed_graph, user_graph
 from zoo.graph.propagate import propagate
 
 EDGES = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3, 3], [0, 1, 1, 2, 2, 3, 3, 4, 0]])
@@ -80,7 +80,7 @@ def test_user_graphs_are_the_authors(branch: int, row: list[float]) -> None:
 
 def test_stage_three_gives_the_authors_values() -> None:
     user_UD, item_ID, branches = stage_three()
-    moved_UD = user_UD + 0.1 * correction(branches, WEIGHTS, user_UD, k=2, parity=True)
+    moved_UD = user_UD + 0.1 * correction(signed_graph(branches, WEIGHTS, 2, parity=True), user_UD)
     assert near(moved_UD[0], [0.296788, 0.839769, 0.987794, 0.671244])
     filters = toy_filters()
     fair_UD, fair_ID = filters.users(moved_UD), filters.items(item_ID)
@@ -102,7 +102,9 @@ def toy_filters() -> AttributeFilters:
 
 def test_the_fixed_audio_graph_reads_audio() -> None:
     user_UD, _, branches = stage_three()
-    fixed_UD, parity_UD = (correction(branches, WEIGHTS, user_UD, 2, parity) for parity in (False, True))
+    fixed_UD, parity_UD = (
+        correction(signed_graph(branches, WEIGHTS, 2, parity), user_UD) for parity in (False, True)
+    )
     assert not torch.allclose(fixed_UD, parity_UD)
 
 

@@ -55,25 +55,41 @@ def sources(weights: Mapping[str, float], parity: bool) -> dict[str, str]:
 
 
 @torch.no_grad()
-def correction(
-    profiles: Mapping[str, Branches],
-    weights: Mapping[str, float],
-    vector_UD: Tensor,
-    k: int,
-    parity: bool = False,
-) -> Tensor:
-    """What the structure adds to user vectors (U, D): the filtered neighbours' minus the biased neighbours'.
+def signed_graph(
+    profiles: Mapping[str, Branches], weights: Mapping[str, float], k: int, parity: bool = False
+) -> UserGraph:
+    """All graphs side by side: the filtered ones count for a neighbour, the biased ones against it.
 
     Args:
         profiles: Modality -> biased and filtered profile of every user.
         weights: Modality -> share of its graphs.
-        vector_UD: User vectors of the host.
         k: Neighbours of a user in each graph.
         parity: As for ``sources``.
+
+    Returns:
+        2 x M x k neighbours a user, whose weighted sum is what the structure adds to a user's vector.
     """
-    moved_UD = torch.zeros_like(vector_UD)
+    found = []
     for modality, source in sources(weights, parity).items():
         for sign, profile_UD in zip((-1.0, 1.0), profiles[source], strict=True):
             graph = user_graph(profile_UD, k)
-            moved_UD += sign * weights[modality] * spread(graph.index_UK, vector_UD, graph.weight_UK)
-    return moved_UD
+            found.append(UserGraph(graph.index_UK, sign * weights[modality] * graph.weight_UK))
+    return UserGraph(*(torch.cat(parts, dim=1) for parts in zip(*found, strict=True)))
+
+
+def edges(weights: Mapping[str, float], k: int) -> int:
+    """Neighbours of a user in ``signed_graph``."""
+    return 2 * len(weights) * k
+
+
+@torch.no_grad()
+def correction(graph: UserGraph, vector_UD: Tensor) -> Tensor:
+    """What the structure adds to user vectors (U, D), up to its weight.
+
+    Args:
+        graph: Signed; without an edge nothing is added.
+        vector_UD: User vectors of the host.
+    """
+    if not graph.index_UK.shape[1]:
+        return torch.zeros_like(vector_UD)
+    return spread(graph.index_UK, vector_UD, graph.weight_UK)
