@@ -30,7 +30,7 @@ commands:
   fit        train, keep the best epoch by val/ndcg@10, then test it and print the result table
   validate   evaluate a checkpoint on the validation targets
   test       evaluate a checkpoint on the test targets, with 95 % confidence intervals
-  predict    write the best items of every user to predictions.parquet
+  predict    write every user's best items to predictions.parquet; without a checkpoint, make frozen features
   sweep      many runs of fit: every value of an option, or a study of several; one table
   transfer   pre-train on some data, go on on other: from scratch, frozen, fine-tuned, ids only; one table
   cost       what models take to train (time, parameters, memory, TPME) and what that buys; table and picture

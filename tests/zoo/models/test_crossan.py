@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
@@ -17,6 +18,7 @@ from zoo.encoders.base import EncoderSpec
 from zoo.fusion.momef import Momef
 from zoo.models.crossan import CROSSAN, RouterTally
 from zoo.models.iisan_versa import IISANVersa
+from zoo.names import config_file
 from zoo.states import StateRecommender
 from zoo.types import CatalogSpec
 
@@ -146,6 +148,16 @@ def test_four_modalities_need_57_percent_less_than_a_tower_for_every_pair() -> N
     saved = 1 - sum(ours.values()) / sum(theirs.values())
     assert saved > 0.57
     assert round(saved, 3) == 0.594
+
+
+def test_configurations_of_the_demo_have_the_same_towers() -> None:
+    shipped = yaml.safe_load(config_file("model", "crossan").read_text())["init_args"]
+    for name, n_towers in (("crossan_2", 2), ("crossan_3", 3), ("iisan_pairwise_4", 4)):
+        found = yaml.safe_load(config_file("model", name).read_text())["init_args"]
+        towers = {m: value for m, value in found.items() if isinstance(value, dict)}
+        assert len(towers) == n_towers
+        assert towers == {m: shipped[m] for m in towers}
+        assert found["groups"] == shipped["groups"]
 
 
 def test_router_is_logged_every_epoch(data: Demo, tmp_path: Path) -> None:
