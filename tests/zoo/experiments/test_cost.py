@@ -9,7 +9,8 @@ from tests.zoo.experiments.test_jobs import COMMAND
 from tests.zoo.experiments.test_sweep import Checked
 from zoo.experiments import cost
 from zoo.experiments.command import split_line
-from zoo.experiments.cost_picture import PAPER, Disc, draw_costs, even_ticks, log_ticks
+from zoo.experiments.cost_picture import Disc, draw_costs
+from zoo.experiments.picture import PAPER, even_ticks, log_ticks
 
 LINE = ("--models", "fft,lora,side", "--data", "demo")
 
