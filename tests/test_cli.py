@@ -35,7 +35,7 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unknown_model_and_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean morec" in failed(["fit", "--model", "morecc", "--data", "demo"], capsys)
-    assert "Did you mean ninerec" in failed(["fit", "--model", "morec", "--data", "9rec"], capsys)
+    assert "Did you mean ninerec" in failed(["fit", "--model", "morec", "--data", "ninrec"], capsys)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.base import Recommender as Recommender
+    from zoo.collaborative import CollaborativeRecommender as CollaborativeRecommender
     from zoo.factory import create as create
     from zoo.sequential import SequentialRecommender as SequentialRecommender
 
 __version__ = "0.1.0"
-__all__ = ["Recommender", "SequentialRecommender", "__version__", "create"]
+__all__ = ["CollaborativeRecommender", "Recommender", "SequentialRecommender", "__version__", "create"]
 
-_HOMES = {"create": "zoo.factory", "Recommender": "zoo.base", "SequentialRecommender": "zoo.sequential"}
+_HOMES = {
+    "create": "zoo.factory",
+    "CollaborativeRecommender": "zoo.collaborative",
+    "Recommender": "zoo.base",
+    "SequentialRecommender": "zoo.sequential",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

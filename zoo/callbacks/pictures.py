@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from zoo.types import EvalBatch
+from zoo.types import EvalBatch, LabelBatch
 
 TILE, GAP, TEXT = 72, 6, 14
 PAPER, INK, MISSING, TARGET, HIT = "white", "black", "#d8d8d8", "#e0a000", "#209040"
@@ -87,7 +87,8 @@ def _tile(
 class RecommendationStrip(Callback):
     """Logs a strip of the first validation users to TensorBoard after each validation.
 
-    Without a TensorBoard logger, or for data without pictures, it says so once and does nothing.
+    Without a TensorBoard logger, or for data without pictures, it says so once and does nothing. Users who
+    come with several targets, and no order of their items, have no strip.
 
     Args:
         users: Users shown; always the same ones.
@@ -112,6 +113,8 @@ class RecommendationStrip(Callback):
     ) -> None:
         """Draws with the first batch, while the catalogue's vectors are at hand."""
         if batch_idx or dataloader_idx or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if isinstance(batch, LabelBatch):
             return
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         data = getattr(trainer, "datamodule", None)

@@ -17,7 +17,8 @@ from zoo.experiments.tables import Table, title, write_csv
 from zoo.metrics.cost import WEIGHTS, check_weights, tpme
 from zoo.options import option_names
 
-QUALITY = "hr@10"
+QUALITY = ("hr@10", "recall@20")
+"""What a training brings: the first of these that a test finds; the second for users of several targets."""
 MEASURED = "cost.json"
 """What the meter leaves in a run's folder."""
 METER = '--trainer.callbacks+=[{"class_path": "zoo.callbacks.cost.CostMeter"}]'
@@ -76,6 +77,8 @@ class Cost(NamedTuple):
     """Bytes of the process before the model was made; 0 on a GPU."""
     device: str
     tpme: float = 0.0
+    metric: str = QUALITY[0]
+    """Whose values ``quality`` sums up."""
 
 
 def main(argv: Sequence[str], command: Sequence[str], check: Check) -> None:
@@ -181,10 +184,12 @@ def check_models(comparison: Comparison, jobs: dict[str, list[Job]], check: Chec
 def cost_of(label: str, runs: Sequence[Job], outcomes: dict[str, Outcome]) -> Cost:
     """What the finished runs of one model found."""
     found = [json.loads((job.folder / MEASURED).read_text(encoding="utf-8")) for job in runs]
+    tested = [outcomes[job.name].metrics() for job in runs]
+    metric = next(name for name in QUALITY if name in tested[0])
     made = [sum(each["feature_seconds"].values()) for each in found if each["feature_seconds"]]
     return Cost(
         label,
-        mean_sd([outcomes[job.name].metrics()[QUALITY] for job in runs]),
+        mean_sd([metrics[metric] for metrics in tested]),
         median(median(each["epoch_seconds"][1:] or each["epoch_seconds"]) for each in found),
         median(made) if made else None,
         any(each["cached"] for each in found),
@@ -192,7 +197,13 @@ def cost_of(label: str, runs: Sequence[Job], outcomes: dict[str, Outcome]) -> Co
         median(each["memory_bytes"] for each in found),
         median(each["memory_before_bytes"] for each in found),
         found[0]["device"],
+        metric=metric,
     )
+
+
+def metric_of(costs: Sequence[Cost]) -> str:
+    """The metric in the table: the same for all models on one data set."""
+    return costs[0].metric if costs else QUALITY[0]
 
 
 def with_tpme(costs: Sequence[Cost], weights: Sequence[float]) -> list[Cost]:
@@ -215,7 +226,7 @@ def table_of(costs: Sequence[Cost]) -> Table:
 
     header = [
         "model",
-        title(QUALITY),
+        title(metric_of(costs)),
         "s/epoch",
         "features s",
         "trained",
@@ -253,8 +264,8 @@ def notes(comparison: Comparison, costs: Sequence[Cost]) -> str:
     return (
         f"On {devices}; {comparison.epochs} epochs ({warm}), {comparison.seeds} seeds. Peak: of training; "
         "the run's own part is what came on top of the process and its data. Shares are of the costliest. "
-        f"TPME = {weights}, each from 0 (the cheapest here) to 1; lower is better. HR@10: of the test, after "
-        "these epochs only."
+        f"TPME = {weights}, each from 0 (the cheapest here) to 1; lower is better. "
+        f"{title(metric_of(costs))}: of the test, after these epochs only."
     )
 
 
@@ -263,8 +274,8 @@ def write(out: Path, comparison: Comparison, costs: Sequence[Cost]) -> None:
     lines = [
         {
             "model": cost.model,
-            f"{QUALITY}_mean": number(cost.quality.mean),
-            f"{QUALITY}_sd": number(cost.quality.sd),
+            f"{cost.metric}_mean": number(cost.quality.mean),
+            f"{cost.metric}_sd": number(cost.quality.sd),
             "seconds_per_epoch": cost.seconds,
             "feature_seconds": cost.feature_seconds,
             "trainable": cost.trainable,
@@ -291,5 +302,5 @@ def write(out: Path, comparison: Comparison, costs: Sequence[Cost]) -> None:
         for cost in costs
     ]
     part = out / "cost.png.part"
-    draw_costs(discs, "seconds an epoch", title(QUALITY)).save(part, format="PNG")
+    draw_costs(discs, "seconds an epoch", title(metric_of(costs))).save(part, format="PNG")
     part.replace(out / "cost.png")

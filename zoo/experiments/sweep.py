@@ -18,6 +18,8 @@ from zoo.options import flatten
 
 METRICS = ("hr@10", "ndcg@10")
 """Test metrics in the table; the files have them all."""
+METRICS_OF_PAIRS = ("recall@20", "ndcg@20")
+"""The same for models whose users have several targets."""
 STUDY = ("model", "data", "mode", "seeds", "options", "axes")
 """Keys of a study."""
 
@@ -208,12 +210,14 @@ def row_of(combination: Combination, outcomes: dict[str, Outcome]) -> Row:
 
 def table_of(sweep: Sweep, rows: Sequence[Row]) -> Table:
     """The table that is printed."""
-    header = [*(axis.name for axis in sweep.axes), *map(title, METRICS), "seconds", "parameters"]
+    found = {name for row in rows for name in row.metrics}
+    metrics = METRICS_OF_PAIRS if METRICS_OF_PAIRS[0] in found else METRICS
+    header = [*(axis.name for axis in sweep.axes), *map(title, metrics), "seconds", "parameters"]
     cells = []
     for row in rows:
-        values = [mean_sd(row.metrics.get(name, [])).text() for name in METRICS]
+        values = [mean_sd(row.metrics.get(name, [])).text() for name in metrics]
         if row.failed:
-            total = len(row.failed) + len(row.metrics.get(METRICS[0], []))
+            total = len(row.failed) + len(row.metrics.get(metrics[0], []))
             values[0] = "failed" if values[0] == "-" else f"{values[0]} ({len(row.failed)} of {total} failed)"
         seconds = mean_sd(row.seconds).mean
         cells.append(

@@ -7,6 +7,8 @@ import pytest
 
 from tests.zoo.experiments.test_jobs import COMMAND
 from zoo.experiments import sweep
+from zoo.experiments.command import split_line
+from zoo.experiments.grid import combinations
 
 
 class Checked:
@@ -139,3 +141,12 @@ def test_lines_that_are_refused(tmp_path: Path) -> None:
         run(tmp_path, "--study", str(tmp_path / "mine.yaml"), "--axes", "towers")
     with pytest.raises(ValueError, match=r"--run_dir is set for each run"):
         run(tmp_path, *LINE, "--vary", "hits=1,2", "--run_dir", "x")
+
+
+def test_the_metrics_in_the_table_are_those_of_the_models() -> None:
+    plan = sweep.plan(
+        *split_line(sweep.parser(), ["--model=bpr", "--data=demo_cf", "--vary", "model.lr=1,2"])
+    )
+    (combination, _) = combinations(plan.axes, plan.mode)
+    row = sweep.Row(combination, {"recall@20": [0.5], "ndcg@20": [0.25], "hr@5": [0.1]}, [], None, {})
+    assert sweep.table_of(plan, [row]).rows[0][1:3] == ["0.5000", "0.2500"]
