@@ -7,7 +7,7 @@ lies. Everything prepared is kept under a key of all it was made from, so nothin
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import polars as pl
 from lightning.pytorch.utilities import rank_zero_info
@@ -27,7 +27,7 @@ from datamodules.module import DataModule
 from datamodules.pairs import TrainPairs
 from datamodules.raw_content import RawContent
 from datamodules.sampler import EvalSampler, TrainBatchSampler
-from datamodules.splits import Stage, Windows
+from datamodules.splits import Stage, Windowing, Windows
 from datamodules.tables import Tables
 from zoo.types import CatalogSpec
 
@@ -45,7 +45,7 @@ class RecDataModule(DataModule, ABC):
     Args:
         root: Folder with the raw data.
         cache_dir: Folder for what is prepared; by default ``.mmzoo`` in the root.
-        max_len: History length L. Of every user the last L + 3 interactions are used.
+        max_len: History length L.
         min_len: Users with fewer interactions are left out.
         batch_size: Rows in a training batch of one process: users, or pairs for models of pairs.
         eval_batch_size: Users in an evaluation batch of one process.
@@ -54,6 +54,9 @@ class RecDataModule(DataModule, ABC):
         train_fraction: Share of the users whose histories train; all are evaluated. Smaller shares lie inside
             larger ones.
         fraction_seed: Of the draw of that share, and of nothing else.
+        windowing: ``last`` uses the last L + 3 interactions of every user. ``chunks`` uses all: what trains
+            is cut into pieces of L + 1 from its end, and what does not fill the oldest piece is left out; all
+            earlier items are hidden in an evaluation.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -76,6 +79,7 @@ class RecDataModule(DataModule, ABC):
         seed: int | None = None,
         train_fraction: float = 1.0,
         fraction_seed: int = 0,
+        windowing: Windowing = "last",
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
         if min_len < MIN_LEN:
@@ -90,12 +94,17 @@ class RecDataModule(DataModule, ABC):
                 f"Expected 0 < train_fraction <= 1 and fraction_seed >= 0, found {train_fraction} and "
                 f"{fraction_seed}."
             )
+        if windowing not in get_args(Windowing):
+            raise ValueError(
+                f"Expected windowing to be one of {', '.join(get_args(Windowing))}, found {windowing!r}."
+            )
         self.root = Path(root).expanduser()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else self.root / ".mmzoo"
         self.max_len = max_len
         self.min_len = min_len
         self.train_fraction = train_fraction
         self.fraction_seed = fraction_seed
+        self.windowing: Windowing = windowing
         self._catalogue: Catalogue | None = None
         self._raw_by_modality: dict[str, RawContent] = {}
 
@@ -213,13 +222,14 @@ class RecDataModule(DataModule, ABC):
         )
 
     def _windows_folder(self) -> Path:
-        return self.cache / f"windows-{digest([self._tables_folder().name, self.max_len, self.min_len])}"
+        cut = [self.max_len, self.min_len, self.windowing]
+        return self.cache / f"windows-{digest([self._tables_folder().name, *cut])}"
 
     def _write_tables(self, folder: Path) -> None:
         self.read_tables().save(folder)
 
     def _write_windows(self, tables_folder: Path, folder: Path) -> None:
-        Catalogue.write(folder, Tables.load(tables_folder), self.max_len, self.min_len)
+        Catalogue.write(folder, Tables.load(tables_folder), self.max_len, self.min_len, self.windowing)
 
     def _load(self, folder: Path) -> Catalogue:
         return Catalogue.load(folder, self.train_fraction, self.fraction_seed)
@@ -245,7 +255,7 @@ class RecDataModule(DataModule, ABC):
         dataset: TrainPairs | TrainWindows
         collate: PairCollate | SequenceCollate
         if needs.batch == "pair":
-            dataset = TrainPairs(windows, self.max_len, n_items, seed, users_R)
+            dataset = TrainPairs(windows, n_items, seed, users_R)
             collate = PairCollate(self.items, modalities)
         else:
             dataset = TrainWindows(windows, self.max_len, n_items, needs.negatives, seed, users_R)
@@ -305,6 +315,11 @@ class RecDataModule(DataModule, ABC):
         """User row -> user; row 0 is the empty name of nobody."""
         return ["", *pl.read_parquet(self._windows_folder() / "users.parquet")["user"].to_list()]
 
+    @property
+    def item_table(self) -> pl.DataFrame:
+        """What the data set tells of the items; row k belongs to catalogue row k + 1."""
+        return self._ready().items
+
     def raw_title(self, row: int) -> str:
         """The title as the data has it; empty if there is none."""
         return self._raw("text").values[row] or ""
@@ -312,9 +327,7 @@ class RecDataModule(DataModule, ABC):
     def cover(self, row: int) -> Image.Image | None:
         """The picture of an item, None where it is missing or unreadable."""
         try:
-            raw = self._raw("image")
-            value = raw.values[row]
-            return None if value is None or raw.folder is None else open_image(raw.folder / value)
+            return cast("Image.Image | None", self._raw("image").read(row, open_image)[0])
         except (DataNotFoundError, ValueError):  # no covers here or in this data set; an unreadable one
             return None
 

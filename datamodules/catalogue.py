@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from datamodules.cache import locked, write_array, write_atomic
 from datamodules.item_store import ItemStore
 from datamodules.raw_content import bad_items_csv
-from datamodules.splits import Windows, leave_two_out, training_users
+from datamodules.splits import Windowing, Windows, leave_two_out, training_users
 from datamodules.tables import Report, Tables
 
 
@@ -28,13 +28,15 @@ class Catalogue(NamedTuple):
     report: Report
 
     @staticmethod
-    def write(folder: Path, tables: Tables, max_len: int, min_len: int) -> None:
+    def write(
+        folder: Path, tables: Tables, max_len: int, min_len: int, windowing: Windowing = "last"
+    ) -> None:
         """Cuts the tables and writes the result.
 
         Raises:
             EmptyDataError: If no user is left.
         """
-        split = leave_two_out(tables, max_len, min_len)
+        split = leave_two_out(tables, max_len, min_len, windowing)
         write_array(folder / "offsets.npy", split.windows.offsets)
         write_array(folder / "items.npy", split.windows.items)
         write_array(folder / "counts.npy", split.windows.train_counts(len(split.kept_items) + 1))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from datamodules.errors import BadMediaError
-from datamodules.media import MAX_PIXELS, as_rgb, open_file
+from datamodules.media import MAX_PIXELS, as_rgb, open_file, open_image
 from zoo.types import Sound
 
 ANIMATIONS = ("GIF", "WEBP", "PNG")
@@ -118,10 +118,10 @@ def _decode_sound(path: Path, seconds: float) -> Sound:
 
 
 def open_clip(path: Path, choose: Choice) -> list[Image.Image]:
-    """Reads the wanted frames of a video or an animated picture, as RGB.
+    """Reads the wanted frames of a video, an animated picture or a row of still ones, as RGB.
 
     Args:
-        path: Its file.
+        path: Its file; for stills the first of them, ``7-1.jpg``, beside which ``7-2.jpg`` and so on lie.
         choose: Which frames of how many.
 
     Raises:
@@ -129,6 +129,8 @@ def open_clip(path: Path, choose: Choice) -> list[Image.Image]:
         ModuleNotFoundError: The file needs PyAV, which is not installed.
     """
     start = _start(path)
+    if start[:3] == b"\xff\xd8\xff":
+        return _stills(path, choose)
     is_picture = start[:4] in (b"GIF8", b"\x89PNG") or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
     return _animation(path, choose) if is_picture else _video(path, choose)
 
@@ -147,6 +149,31 @@ def _animation(path: Path, choose: Choice) -> list[Image.Image]:
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise _reason(error) from error
     return [frames[index] for index in wanted]
+
+
+def still_frames(path: Path) -> list[Path]:
+    """The frames of a clip that lies as pictures: the first one, and those counted on from it.
+
+    Example:
+        >>> still_frames(Path("nowhere/cover.jpg"))
+        [PosixPath('nowhere/cover.jpg')]
+    """
+    stem, _, number = path.stem.rpartition("-")
+    frames = [path]
+    if stem and number.isdecimal():
+        while (following := path.with_name(f"{stem}-{int(number) + len(frames)}{path.suffix}")).is_file():
+            frames.append(following)
+    return frames
+
+
+def _stills(path: Path, choose: Choice) -> list[Image.Image]:
+    """Where exactly as many frames lie as are wanted, they are the wanted ones: somebody chose before."""
+    paths = still_frames(path)
+    wanted = choose(len(paths))
+    if len(wanted) == len(paths):
+        wanted = range(len(paths))
+    pictures = {index: open_image(paths[index]) for index in sorted(set(wanted))}
+    return [pictures[index] for index in wanted]
 
 
 def _video(path: Path, choose: Choice) -> list[Image.Image]:

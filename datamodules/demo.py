@@ -33,7 +33,8 @@ from datamodules.demo_world import (
     make_users,
     walk,
 )
-from datamodules.ninerec import MediaFolder, NineRec, Statistics
+from datamodules.ninerec import NineRec
+from datamodules.released import MediaFolder, Statistics
 
 Size = Literal["tiny", "small", "large"]
 PlatformName = Literal["a", "b", "even"]

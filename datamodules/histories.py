@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from datamodules.negatives import uniform_negatives
 from datamodules.sampler import EpochRows
-from datamodules.splits import HELD_OUT, Stage, Windows
+from datamodules.splits import HELD_OUT, Stage, TrainingRows, Windows
 from zoo.types import Negatives
 
 Ids = npt.NDArray[np.int64]
@@ -34,14 +34,16 @@ class EvalRows(NamedTuple):
 
 
 class TrainWindows(Dataset[TrainRows]):
-    """One row a user: everything but the last two items, at most L inputs and L shifted targets.
+    """At most L inputs and L shifted targets out of everything but a user's last two items.
+
+    One row a user, but for windows of more than L + 3: these are cut into chunks of L + 1.
 
     Args:
         windows: Of all users.
         max_len: History length L.
         n_items: Catalogue rows, the padding row included.
         negatives: Whether to draw one negative per position or per slot.
-        seed: Decides the negatives, with epoch and user.
+        seed: Decides the negatives, with epoch and row.
         users_R: User rows that train, rising; by default all.
     """
 
@@ -59,33 +61,35 @@ class TrainWindows(Dataset[TrainRows]):
         self.n_items = n_items
         self.negatives = negatives
         self.seed = seed
-        self.users_R = np.arange(1, windows.n_users) if users_R is None else users_R
+        self.rows = TrainingRows.of(windows, max_len + 1)
+        kept = np.arange(len(self.rows.user_R))
+        self.kept_R = kept if users_R is None else kept[np.isin(self.rows.user_R, users_R)]
 
     def __len__(self) -> int:
-        """Users."""
-        return len(self.users_R)
+        """Chunks, or users where each has one."""
+        return len(self.kept_R)
 
     def __getitem__(self, row: int) -> TrainRows:
-        """A batch of one user, as epoch 0 shows it."""
+        """A batch of one row, as epoch 0 shows it."""
         return self.__getitems__(EpochRows(0, np.array([row])))
 
     def __getitems__(self, asked: EpochRows) -> TrainRows:
         """A batch, trimmed on the left to its longest history."""
-        user_B = self.users_R[np.asarray(asked.rows_B, dtype=np.int64)]
-        items_BS = trim_left(self.windows.last(user_B, self.max_len + 1, without=2))
+        row_B = self.kept_R[np.asarray(asked.rows_B, dtype=np.int64)]
+        user_B, without_B = self.rows.user_R[row_B], self.rows.without_R[row_B]
+        items_BS = trim_left(self.windows.last(user_B, self.max_len + 1, without_B))
         negatives_BL = None
         if self.negatives != "none":
             slots = self.negatives == "slots"
-            negatives_BL = uniform_negatives(
-                self.seed, asked.epoch, user_B - 1, items_BS, self.n_items, slots
-            )
+            negatives_BL = uniform_negatives(self.seed, asked.epoch, row_B, items_BS, self.n_items, slots)
         return TrainRows(user_B, items_BS, negatives_BL)
 
 
 class EvalWindows(Dataset[EvalRows]):
     """One row a user for validation, test or prediction.
 
-    The hidden items are all of the window before the target, one or two more than the history shows.
+    The hidden items are all of the window before the target, one or two more than the history shows, or all
+    that came before where windows are whole histories.
 
     Args:
         windows: Of all users.
@@ -110,7 +114,8 @@ class EvalWindows(Dataset[EvalRows]):
         """A batch; history and hidden items are each trimmed on the left to the longest."""
         user_B = np.asarray(rows, dtype=np.int64) + 1
         without, has_target = HELD_OUT[self.stage]
-        hidden_BH = trim_left(self.windows.last(user_B, self.max_len + 3 - without, without))
+        longest = int((self.windows.offsets[user_B + 1] - self.windows.offsets[user_B]).max(initial=3))
+        hidden_BH = trim_left(self.windows.last(user_B, longest - without, without))
         target_B = np.zeros_like(user_B)
         if has_target:
             target_B = self.windows.items[self.windows.offsets[user_B + 1] - without].astype(np.int64)

@@ -7,19 +7,18 @@ The authors forbid offering the data for download again, so it is read from wher
 never fetched or mirrored.
 """
 
-import os
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import polars as pl
-from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules import ninerec_files as files
-from datamodules.base import RecDataModule
-from datamodules.errors import DataNotFoundError, UnknownSubsetError
+from datamodules.errors import DataNotFoundError
 from datamodules.media import SUFFIXES
 from datamodules.raw_content import RawContent
+from datamodules.released import MediaFolder, ReleasedData, Statistics
+from datamodules.table_files import read_captions, read_histories
 from datamodules.tables import Report, Tables, tables_from_events, tables_from_lines
 
 HOW_TO_GET_IT = (
@@ -32,22 +31,7 @@ HOW_TO_GET_IT = (
 )
 
 
-class Statistics(NamedTuple):
-    """What the authors publish of a data set."""
-
-    users: int
-    items: int
-    interactions: int
-
-
-class MediaFolder(NamedTuple):
-    """Where the files of a modality lie: ``<folder>/<item id><suffix>``."""
-
-    folder: str
-    suffixes: tuple[str, ...]
-
-
-class NineRec(RecDataModule):
+class NineRec(ReleasedData):
     """One of the eleven data sets, from the files as the authors released them.
 
     Args:
@@ -106,6 +90,7 @@ class NineRec(RecDataModule):
     ) -> None:
         super().__init__(
             root=root,
+            subset=subset,
             cache_dir=cache_dir,
             max_len=max_len,
             min_len=min_len,
@@ -116,18 +101,9 @@ class NineRec(RecDataModule):
             train_fraction=train_fraction,
             fraction_seed=fraction_seed,
         )
-        by_lower = {known.lower(): known for known in self.subsets}
-        if subset.lower() not in by_lower:
-            raise UnknownSubsetError(subset, self.subsets)
         if language not in ("zh", "en"):
             raise ValueError(f"Expected language 'zh' or 'en', found {language!r}.")
-        self.subset = by_lower[subset.lower()]
         self.language = language
-
-    @property
-    def cache_name(self) -> str:
-        """Class and subset."""
-        return f"{type(self).__name__.lower()}-{self.subset}"
 
     @cached_property
     def folder(self) -> Path:
@@ -187,31 +163,15 @@ class NineRec(RecDataModule):
         items = files.read_items(item_file, report)
         for file in captions:
             named = items.with_columns(pl.col("item").str.strip_chars())
-            items = named.join(files.read_captions(file), "item", "left", maintain_order="left")
+            items = named.join(read_captions(file), "item", "left", maintain_order="left")
             report.count("items have a caption", len(items) - items["caption"].null_count(), always=True)
-        published = self.subsets[self.subset]
         if interactions.suffix == ".tsv":
-            tables = tables_from_lines(files.read_behaviours(interactions), items, report)
+            tables = tables_from_lines(read_histories(interactions), items, report)
         else:
             events = files.read_pairs(interactions, items, report)
             tables = tables_from_events(events, items, report)
-        if published:
-            self._compare(tables, published)
+        self.compare(tables, len(tables.items))
         return tables
-
-    def _compare(self, tables: Tables, published: Statistics) -> None:
-        found = Statistics(
-            tables.users.n_unique(), len(tables.items), tables.report.counts.get("interactions read", 0)
-        )
-        wrong = [
-            f"{number:,} {what} instead of {right:,}"
-            for what, number, right in zip(Statistics._fields, found, published, strict=True)
-            if number != right
-        ]
-        if wrong:
-            note = f"Not the published size of {self.subset}: {', '.join(wrong)}. Is the download complete?"
-            tables.report.notes.append(note)
-            rank_zero_warn(note)
 
     def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
         """Titles in the chosen language, captions, or the files of a modality by item id.
@@ -233,47 +193,4 @@ class NineRec(RecDataModule):
                 )
             captions = [None, *items["caption"].to_list()]
             return RawContent(modality, names, captions, None, f"{self.subset}_caption.tsv")
-        if modality not in self.media:
-            known = ", ".join(["text", *self.media])
-            raise ValueError(
-                f"{type(self).__name__} has the modalities {known}, but the model wants {modality!r}."
-            )
-        folder, suffixes = self._media_folder(modality)
-        by_stem = _files_by_stem(folder, suffixes)
-        if by_stem.keys().isdisjoint(names):
-            raise DataNotFoundError(
-                f"{folder}/<item id>{suffixes[0]} of at least one item",
-                f"{len(by_stem)} {modality} files, none of an item of {self.subset}",
-                f"Are the files one folder deeper? {self.how_to_get_it}",
-            )
-        values = [None, *(by_stem.get(name) for name in names[1:])]
-        return RawContent(modality, names, values, folder, f"{folder.name}/<item id>{suffixes[0]}")
-
-    def _media_folder(self, modality: str) -> tuple[Path, tuple[str, ...]]:
-        """The first of the modality's folders that exists, beside the tables or a level or two above."""
-        tried = []
-        for pattern, suffixes in self.media[modality]:
-            for parent in dict.fromkeys([self.folder, self.folder.parent, self.root]):
-                place = parent / pattern.format(subset=self.subset)
-                if place.is_dir():
-                    return place, suffixes
-                tried.append(place)
-        expected = f"the {modality} files in {tried[0]}"
-        raise DataNotFoundError(
-            expected, "no such folder", f"{self.how_to_get_it} Or train without {modality}."
-        )
-
-
-def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Item id -> file name, by one listing; of several files the suffix that comes first stands."""
-    order = {suffix: rank for rank, suffix in enumerate(suffixes)}
-    found: dict[str, str] = {}
-    for entry in os.scandir(folder):
-        stem, suffix = os.path.splitext(entry.name)
-        rank = order.get(suffix.lower())
-        if rank is None:
-            continue
-        present = found.get(stem)
-        if present is None or (rank, entry.name) < (order[os.path.splitext(present)[1].lower()], present):
-            found[stem] = entry.name
-    return found
+        return self.media_content(modality, names)

@@ -25,17 +25,13 @@ class TrainPairs(Dataset[PairRows]):
 
     Args:
         windows: Of all users.
-        max_len: History length L.
         n_items: Catalogue rows, the padding row included.
         seed: Decides the negatives, with epoch and row.
         users_R: User rows that train, rising; by default all.
     """
 
-    def __init__(
-        self, windows: Windows, max_len: int, n_items: int, seed: int = 0, users_R: Ids | None = None
-    ) -> None:
+    def __init__(self, windows: Windows, n_items: int, seed: int = 0, users_R: Ids | None = None) -> None:
         self.windows = windows
-        self.max_len = max_len
         self.n_items = n_items
         self.seed = seed
         self.users_R = np.arange(1, windows.n_users) if users_R is None else users_R
@@ -56,6 +52,7 @@ class TrainPairs(Dataset[PairRows]):
         place_B = np.searchsorted(self.starts, rows_B, side="right") - 1
         user_B = self.users_R[place_B]
         item_B = self.windows.items[self.windows.offsets[user_B] + rows_B - self.starts[place_B]]
-        own_BS = self.windows.last(user_B, self.max_len + 1, without=2)
+        longest = int((self.windows.offsets[user_B + 1] - self.windows.offsets[user_B]).max(initial=3))
+        own_BS = self.windows.last(user_B, longest - 2, without=2)
         negatives_BL = uniform_negatives(self.seed, asked.epoch, rows_B, own_BS, self.n_items)
         return PairRows(user_B.astype(np.int64), item_B.astype(np.int64), negatives_BL[:, -1])

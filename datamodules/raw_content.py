@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from datamodules.cache import digest
-from datamodules.clips import open_clip, open_sound
+from datamodules.clips import open_clip, open_sound, still_frames
 from datamodules.errors import BadMediaError
 from datamodules.media import open_image
 from zoo.types import ClipTransform, ContentTransform, SoundTransform
@@ -30,7 +30,7 @@ class RawContent:
     """One modality of a catalogue before it is prepared.
 
     Args:
-        modality: ``text``, ``image``, ``audio`` or ``video``.
+        modality: ``text``, ``caption``, ``image``, ``audio`` or ``video``.
         names: Row -> item; row 0 is the padding item.
         values: Row -> the text itself, or a file's name within ``folder``; None where the item has none.
         folder: Where the files lie; None for text.
@@ -81,6 +81,18 @@ class RawContent:
     def file_of(self, row: int) -> str:
         """What to look at when the row's content is bad."""
         return self.source if self.folder is None else (self.values[row] or self.source)
+
+
+@dataclass(frozen=True)
+class FramesContent(RawContent):
+    """Clips as pictures, one file a frame: the values name the first of each, such as ``7-1.jpg``."""
+
+    def _stamp(self, value: str | None) -> str:
+        if value is None or self.folder is None:
+            return ""
+        return " ".join(
+            super(FramesContent, self)._stamp(path.name) for path in still_frames(self.folder / value)
+        )
 
 
 def opener(modality: str, transform: ContentTransform) -> Callable[[Path], Any]:

@@ -1,10 +1,11 @@
 """Leave-two-out windows, as MoRec (SIGIR 2023) and NineRec (TPAMI 2024) cut histories; labels as MMRec cuts.
 
 Of every user the last L + 3 interactions are kept. The last one is the test target, the one before it the
-validation target, the rest trains. Windows are cut by arithmetic on compressed rows; no user is looped over.
+validation target, the rest trains. PixelRec (SDM 2024) keeps all and cuts what trains into chunks of L + 1.
+Windows are cut by arithmetic on compressed rows; no user is looped over.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from datamodules.tables import Report, Tables
 Stage = Literal["val", "test", "predict"]
 Cut = Literal["random", "time"]
 """What comes last in a user's pairs when they are cut by labels: random ones, or the latest."""
+
+Windowing = Literal["last", "chunks"]
+"""What is used of a long history: its last L + 3 interactions, or all, in chunks of L + 1."""
 
 HELD_OUT: dict[Stage, tuple[int, bool]] = {"val": (2, True), "test": (1, True), "predict": (0, False)}
 """Stage -> how many last interactions the history lacks, and whether the first of these is the target."""
@@ -33,8 +37,10 @@ class Windows(NamedTuple):
         """User rows U, row 0 included."""
         return len(self.offsets) - 1
 
-    def last(self, user_B: npt.NDArray[np.int64], width: int, without: int = 0) -> npt.NDArray[np.int64]:
-        """The last ``width`` items of each user after leaving out the final ``without``.
+    def last(
+        self, user_B: npt.NDArray[np.int64], width: int, without: int | npt.NDArray[np.int64] = 0
+    ) -> npt.NDArray[np.int64]:
+        """The last ``width`` items of each user after leaving out the final ``without``, one or one a user.
 
         Returns:
             Item ids (B, width), left-padded with 0.
@@ -54,11 +60,35 @@ class Windows(NamedTuple):
 
         Args:
             n_items: Catalogue rows I.
-            users_R: User rows that train, rising; by default all.
+            users_R: User rows that train, rising; by default all. The oldest interactions, which fill no
+                chunk, count too.
         """
         users_R = np.arange(1, self.n_users) if users_R is None else users_R
         trains = _inside(self.offsets[users_R], self.offsets[users_R + 1] - 2, len(self.items))
         return np.bincount(self.items[trains], minlength=n_items).astype(np.int64)
+
+
+class TrainingRows(NamedTuple):
+    """Rows to train on: of each the user, and how many of his last interactions come after it."""
+
+    user_R: npt.NDArray[np.int64]
+    without_R: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, windows: Windows, width: int) -> Self:
+        """Cuts what trains (all but the last two of each window) into pieces, user by user, oldest first.
+
+        From the end of a user's n interactions come n // width pieces, at least one; the n mod width oldest
+        interactions of more than one piece's worth are in none. Windows of L + 3 are one piece of L + 1.
+
+        Args:
+            windows: Of all users.
+            width: Of a piece, L + 1.
+        """
+        pieces_U = np.maximum((np.diff(windows.offsets)[1:] - 2) // width, 1)
+        user_R = np.repeat(np.arange(1, windows.n_users), pieces_U)
+        later_R = np.repeat(np.cumsum(pieces_U), pieces_U) - 1 - np.arange(len(user_R))
+        return cls(user_R, 2 + later_R * width)
 
 
 class Split(NamedTuple):
@@ -72,11 +102,11 @@ class Split(NamedTuple):
     report: Report
 
 
-def leave_two_out(tables: Tables, max_len: int, min_len: int) -> Split:
+def leave_two_out(tables: Tables, max_len: int, min_len: int, windowing: Windowing = "last") -> Split:
     """Cuts the windows.
 
     1. A line with fewer than ``min_len`` interactions is dropped, counted before truncation.
-    2. The last ``max_len + 3`` interactions stay.
+    2. The last ``max_len + 3`` interactions stay; all of them where there are chunks.
     3. Of several lines of one user the last stands, but the items of all of them stay in the catalogue.
     4. Items in no window are dropped; the others keep the item table's order.
 
@@ -84,6 +114,7 @@ def leave_two_out(tables: Tables, max_len: int, min_len: int) -> Split:
         tables: Interactions and items.
         max_len: History length L.
         min_len: Interactions a user must have; at least 4, so that every user has a training target.
+        windowing: What is used of a long history.
 
     Raises:
         EmptyDataError: If no user is left.
@@ -91,7 +122,9 @@ def leave_two_out(tables: Tables, max_len: int, min_len: int) -> Split:
     length = np.diff(tables.offsets)
     lines = np.flatnonzero(length >= min_len)
     stops = tables.offsets[1:][lines]
-    starts = np.maximum(tables.offsets[:-1][lines], stops - (max_len + 3))
+    starts = tables.offsets[:-1][lines]
+    if windowing == "last":
+        starts = np.maximum(starts, stops - (max_len + 3))
     items = tables.items_of[_inside(starts, stops, len(tables.items_of))]
     offsets = np.concatenate([[0], np.cumsum(stops - starts)])
 
@@ -113,6 +146,9 @@ def leave_two_out(tables: Tables, max_len: int, min_len: int) -> Split:
     report.count("interactions kept", len(items), always=True)
     older = int(length[lines].sum()) - len(items)
     report.count(f"interactions older than a user's last {max_len + 3} were left out", older)
+    trains, width = np.diff(offsets) - 2, max_len + 1
+    odd = int((trains % width)[trains > width].sum())
+    report.count(f"of these are a user's oldest and fill no chunk of {width} to train on", odd)
     renumbered = np.cumsum(in_window, dtype=np.int32)
     windows = Windows(np.concatenate([[0], offsets]).astype(np.int64), renumbered[items])
     return Split(windows, np.flatnonzero(in_window), lines, report)

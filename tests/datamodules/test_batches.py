@@ -119,7 +119,7 @@ def test_pairs_are_the_training_windows() -> None:
     kept, users = plain_windows(lines, items, MAX_LEN, 4)
     names = tables.users.gather(split.kept_lines).to_list()
     expected = [(row + 1, item) for row, name in enumerate(names) for item in users[name].train]
-    dataset = TrainPairs(split.windows, MAX_LEN, len(kept) + 1)
+    dataset = TrainPairs(split.windows, len(kept) + 1)
     rows = dataset.__getitems__(EpochRows(0, np.arange(len(dataset))))
     assert list(zip(rows.user_B.tolist(), rows.item_B.tolist(), strict=True)) == expected
     for user, negative in zip(rows.user_B, rows.negative_B, strict=True):

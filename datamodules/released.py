@@ -1,0 +1,186 @@
+"""A data set of several parts as its authors released it: part, folder, published size, files of its content.
+
+The subclasses say what the files are called and what is in them.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from datamodules.base import RecDataModule
+from datamodules.errors import DataNotFoundError, UnknownSubsetError
+from datamodules.raw_content import FramesContent, RawContent
+from datamodules.tables import Tables
+
+
+class Statistics(NamedTuple):
+    """What the authors publish of a data set."""
+
+    users: int
+    items: int
+    interactions: int
+
+
+class MediaFolder(NamedTuple):
+    """Where the files of a modality lie: ``<folder>/<item id><ending><suffix>``."""
+
+    folder: str
+    """``{subset}`` stands for the part's name."""
+    suffixes: tuple[str, ...]
+    ending: str = ""
+    """What the first of an item's several files has behind the id, such as ``-1``."""
+
+
+class ReleasedData(RecDataModule, ABC):
+    """One part of a data set, from the files as the authors released them.
+
+    Args:
+        root: Folder with the raw data.
+        subset: Name of the part, in any case.
+        **kwargs: Of ``RecDataModule``.
+
+    Raises:
+        UnknownSubsetError: If no part is called ``subset``.
+    """
+
+    subsets: ClassVar[dict[str, Statistics | None]]
+    """Part -> published statistics, None where there are none to compare with."""
+    media: ClassVar[dict[str, tuple[MediaFolder, ...]]]
+    """Modality -> folders that may hold its files; the first that exists does."""
+    how_to_get_it: ClassVar[str]
+
+    def __init__(self, root: str, subset: str, **kwargs: Any) -> None:  # noqa: ANN401 - the base's arguments
+        super().__init__(root=root, **kwargs)
+        by_lower = {known.lower(): known for known in self.subsets}
+        if subset.lower() not in by_lower:
+            raise UnknownSubsetError(subset, self.subsets)
+        self.subset = by_lower[subset.lower()]
+
+    @cached_property
+    @abstractmethod
+    def folder(self) -> Path:
+        """The part's folder.
+
+        Raises:
+            DataNotFoundError: If it is missing; names what was expected and where to get it.
+        """
+
+    @property
+    def cache_name(self) -> str:
+        """Class and part."""
+        return f"{type(self).__name__.lower()}-{self.subset}"
+
+    @property
+    def file_name(self) -> str:
+        """What stands for the part in the names of its files and folders."""
+        return self.subset
+
+    def compare(self, tables: Tables, n_items: int) -> None:
+        """Notes and warns where the sizes are not the published ones.
+
+        Args:
+            tables: What was read.
+            n_items: Its items, as the authors count them.
+        """
+        published = self.subsets[self.subset]
+        if published is None:
+            return
+        read = tables.report.counts.get("interactions read", 0)
+        found = Statistics(tables.users.n_unique(), n_items, read)
+        wrong = [
+            f"{number:,} {what} instead of {right:,}"
+            for what, number, right in zip(Statistics._fields, found, published, strict=True)
+            if number != right
+        ]
+        if wrong:
+            note = f"Not the published size of {self.subset}: {', '.join(wrong)}. Is the download complete?"
+            tables.report.notes.append(note)
+            rank_zero_warn(note)
+
+    def media_content(self, modality: str, names: Sequence[str]) -> RawContent:
+        """The files of a modality by item id.
+
+        Args:
+            modality: Such as ``image``.
+            names: Catalogue row -> item.
+
+        Raises:
+            ValueError: If the data set has no such modality.
+            DataNotFoundError: If the folder of the files is missing, or has none of these items.
+        """
+        if modality not in self.media:
+            known = ", ".join(["text", *self.media])
+            raise ValueError(
+                f"{type(self).__name__} has the modalities {known}, but the model wants {modality!r}."
+            )
+        return content_of(*self._media_folder(modality), modality, names, self.subset, self.how_to_get_it)
+
+    def _media_folder(self, modality: str) -> tuple[Path, MediaFolder]:
+        """The first of the modality's folders that exists, beside the tables or a level or two above."""
+        tried = []
+        for choice in self.media[modality]:
+            for parent in dict.fromkeys([self.folder, self.folder.parent, self.root]):
+                place = parent / choice.folder.format(subset=self.file_name)
+                if place.is_dir():
+                    return place, choice
+                tried.append(place)
+        expected = f"the {modality} files in {tried[0]}"
+        raise DataNotFoundError(
+            expected, "no such folder", f"{self.how_to_get_it} Or train without {modality}."
+        )
+
+
+def content_of(
+    folder: Path, media: MediaFolder, modality: str, names: Sequence[str], subset: str, remedy: str
+) -> RawContent:
+    """The files of a folder by item id, which is looked up in its listing and never joined to its path.
+
+    Args:
+        folder: That exists.
+        media: Which files of it.
+        modality: Of these files.
+        names: Catalogue row -> item.
+        subset: Whose items they are, for the error.
+        remedy: Where to get them.
+
+    Raises:
+        DataNotFoundError: If no file is one of an item.
+    """
+    by_stem = files_by_stem(folder, media.suffixes, media.ending)
+    pattern = f"<item id>{media.ending}{media.suffixes[0]}"
+    if by_stem.keys().isdisjoint(names):
+        raise DataNotFoundError(
+            f"{folder}/{pattern} of at least one item",
+            f"{len(by_stem)} {modality} files, none of an item of {subset}",
+            f"Are the files one folder deeper? {remedy}",
+        )
+    values = [None, *(by_stem.get(name) for name in names[1:])]
+    kind = FramesContent if media.ending else RawContent
+    return kind(modality, names, values, folder, f"{folder.name}/{pattern}")
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "") -> dict[str, str]:
+    """Item id -> file name, by one listing; of several files the suffix that comes first stands.
+
+    Args:
+        folder: To list.
+        suffixes: That count, in any case.
+        ending: What a name must have between id and suffix.
+    """
+    order = {suffix: rank for rank, suffix in enumerate(suffixes)}
+    found: dict[str, str] = {}
+    for entry in os.scandir(folder):
+        stem, suffix = os.path.splitext(entry.name)
+        rank = order.get(suffix.lower())
+        if rank is None or not stem.endswith(ending):
+            continue
+        item = stem.removesuffix(ending)
+        present = found.get(item)
+        if present is None or (rank, entry.name) < (order[os.path.splitext(present)[1].lower()], present):
+            found[item] = entry.name
+    return found
