@@ -69,6 +69,29 @@ def words_of(rest: Sequence[str]) -> list[str]:
     return words
 
 
+def models_of(text: str) -> dict[str, str]:
+    """Models of ``--models`` by their labels.
+
+    Raises:
+        ValueError: One is given twice, or there is none.
+
+    >>> models_of("iisan,mine/fast.yaml,mine.models.Slow")
+    {'iisan': 'iisan', 'fast': 'mine/fast.yaml', 'slow': 'mine.models.Slow'}
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    models = {model_label(name): name for name in names}
+    if not models or len(models) < len(names):
+        raise ValueError(f"--models: expected different models, found '{text}'.")
+    return models
+
+
+def model_label(model: str) -> str:
+    """How a model is called in a table."""
+    if model.endswith((".yaml", ".yml")):
+        return Path(model).stem
+    return model.rpartition(".")[2].lower()
+
+
 def finish_command(
     out: Path, failed: Sequence[str], total: int, files: str = "The table, its CSV and results.json"
 ) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from zoo.experiments.command import add_runner_options, finish_command, positive, runner_of, split_line
+from zoo.experiments.command import (
+    add_runner_options,
+    finish_command,
+    models_of,
+    positive,
+    runner_of,
+    split_line,
+)
 from zoo.experiments.cost_picture import Disc, draw_costs
 from zoo.experiments.folder import experiment_folder, write_atomic
 from zoo.experiments.grid import folder_name
@@ -140,10 +147,7 @@ def plan(arguments: argparse.Namespace, extra: list[str]) -> Comparison:
     Raises:
         ValueError: It does not fit together.
     """
-    names = [name.strip() for name in arguments.models.split(",") if name.strip()]
-    models = {label_of(name): name for name in names}
-    if not models or len(models) < len(names):
-        raise ValueError(f"--models: expected different models, found '{arguments.models}'.")
+    models = models_of(arguments.models)
     try:
         weights = tuple(float(word) for word in arguments.weights.split(","))
     except ValueError:
@@ -153,17 +157,6 @@ def plan(arguments: argparse.Namespace, extra: list[str]) -> Comparison:
     if "trainer.max_epochs" in option_names(extra):
         raise ValueError("--trainer.max_epochs: give --epochs, which is that of every run.")
     return Comparison(models, arguments.data, arguments.epochs, arguments.seeds or 1, weights, extra)
-
-
-def label_of(model: str) -> str:
-    """How a model is called in the table.
-
-    >>> label_of("iisan"), label_of("mine/iisan.yaml"), label_of("mine.models.Fast")
-    ('iisan', 'iisan', 'fast')
-    """
-    if model.endswith((".yaml", ".yml")):
-        return Path(model).stem
-    return model.rpartition(".")[2].lower()
 
 
 def check_models(comparison: Comparison, jobs: dict[str, list[Job]], check: Check) -> None:

@@ -55,8 +55,8 @@ class Axis(NamedTuple):
         return cls(name, {label_of(label): list(flatten(options or {})) for label, options in given.items()})
 
     @classmethod
-    def parse(cls, text: str) -> "Axis":
-        """An axis as the command line writes it.
+    def parse(cls, text: str, flag: str = "--vary") -> "Axis":
+        """An axis as the command line writes it after a flag.
 
         Raises:
             ValueError: It is not an option, an equals sign and values.
@@ -70,9 +70,9 @@ class Axis(NamedTuple):
         except yaml.YAMLError:
             values = []
         if not option or not equals or not values:
-            raise ValueError(f"--vary: expected OPTION=VALUE,VALUE,..., found '{text}'.")
+            raise ValueError(f"{flag}: expected OPTION=VALUE,VALUE,..., found '{text}'.")
         if len({label_of(value) for value in values}) < len(values):
-            raise ValueError(f"--vary: a value is given twice in '{text}'.")
+            raise ValueError(f"{flag}: a value is given twice in '{text}'.")
         return cls.of(option, {"option": option, "values": values})
 
     def option_names(self) -> set[str]:

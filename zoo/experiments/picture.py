@@ -110,12 +110,12 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def even_ticks(low: float, high: float) -> list[float]:
-    """Four to ten round numbers at equal distances.
+    """Three to nine round numbers at equal distances.
 
     >>> even_ticks(0.02, 0.11)
     [0.02, 0.04, 0.06, 0.08, 0.1]
     """
-    rough = (high - low) / 5
+    rough = (high - low) / 8
     decade = 10.0 ** math.floor(math.log10(rough))
     step = next(digit * decade for digit in (1, 2, 5, 10) if digit * decade >= rough)
     first = math.ceil(low / step - 1e-9)

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from zoo.experiments.folder import write_atomic
 
+WORDS = ("recall", "precision")
+"""Metrics whose names are no abbreviations."""
+
 
 class Table(NamedTuple):
     """Cells as they are shown."""
@@ -56,7 +59,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, str | float | int | None]]) -
 def title(metric: str) -> str:
     """How a metric is headed.
 
-    >>> title("ndcg@10")
-    'NDCG@10'
+    >>> title("ndcg@10"), title("recall@20")
+    ('NDCG@10', 'Recall@20')
     """
-    return metric.upper()
+    return metric.capitalize() if metric.startswith(WORDS) else metric.upper()
