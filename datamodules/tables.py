@@ -11,6 +11,7 @@ import polars as pl
 
 from datamodules.cache import write_json
 from datamodules.errors import BadTableError
+from datamodules.table_checks import one_unit, repeated, rows_by_number
 
 
 @dataclass
@@ -97,6 +98,30 @@ def clean_items(items: pl.DataFrame, report: Report) -> pl.DataFrame:
     return distinct
 
 
+def complete_items(items: pl.DataFrame, names: pl.Series, report: Report) -> pl.DataFrame:
+    """The item table with a row for each item of the interactions that it lacks; its other columns are null.
+
+    For data whose catalogue is what people took, whatever the item table tells of it.
+
+    Args:
+        items: String columns, ``item`` among them.
+        names: Items of the interactions.
+        report: Takes the counts.
+
+    Raises:
+        BadTableError: If more than half of the items are unknown.
+    """
+    items = clean_items(items, report)
+    distinct = names.drop_nulls().unique(maintain_order=True)
+    rows, _ = _known_rows(distinct, items["item"])
+    unknown = distinct.filter(rows.is_null()).str.strip_chars().unique(maintain_order=True)
+    unknown = unknown.filter(unknown != "").alias("item")
+    report.count("items are in interactions only: the item table tells nothing of them", len(unknown))
+    if 2 * len(unknown) > len(distinct):
+        raise _mostly_unknown(unknown, len(items), f"{len(unknown):,} of {len(distinct):,} items")
+    return pl.concat([items, unknown.to_frame()], how="diagonal")
+
+
 def tables_from_lines(lines: pl.DataFrame, items: pl.DataFrame, report: Report) -> Tables:
     """Tables from one row a user: columns ``user`` and ``items`` (names and spaces, oldest first)."""
     items = clean_items(items, report)
@@ -119,15 +144,26 @@ def tables_from_lines(lines: pl.DataFrame, items: pl.DataFrame, report: Report) 
     return Tables(good["user"], _offsets(per_line), _int32(rows.filter(known)), items, report)
 
 
-def tables_from_events(events: pl.DataFrame, items: pl.DataFrame, report: Report) -> Tables:
+def tables_from_events(
+    events: pl.DataFrame, items: pl.DataFrame, report: Report, drop_repeats: bool = False
+) -> Tables:
     """Tables from one row an interaction: strings ``user`` and ``item``, ``time`` a string or whole number.
 
     Users come in the order of their first interaction in the file. Equal times keep the file's order.
+
+    Args:
+        events: In the order of the file.
+        items: The item table.
+        report: Takes the counts.
+        drop_repeats: Leave out what repeats another interaction of the same user, item and time.
     """
     items = clean_items(items, report)
     rows = _item_rows(events["item"], items, report)
     times, unreadable = _times(events["time"])
     report.count("interactions without a readable time were dropped", unreadable)
+    times, units = one_unit(times)
+    report.notes += [units] if units else []
+    report.count("interactions have a time before 1970 and come first", int((times < 0).sum()))
     user_codes, users = _factorise(events["user"])
     nameless = int(user_codes.null_count())
     report.count("interactions without a user were dropped", nameless)
@@ -135,6 +171,11 @@ def tables_from_events(events: pl.DataFrame, items: pl.DataFrame, report: Report
     if rows.null_count() or unreadable or nameless:
         frame = frame.drop_nulls()
     frame = _sorted(frame)
+    again = repeated(frame, ["key"] if "key" in frame.columns else ["user", "time"])
+    if again is not None:
+        kept = "were dropped" if drop_repeats else "were kept"
+        report.count(f"interactions repeat another of the same user, item and time: {kept}", int(again.sum()))
+        frame = frame.filter(~again) if drop_repeats else frame
     report.count("users read", len(users), always=True)
     per_user = np.bincount(frame["user"].to_numpy(), minlength=len(users))
     return Tables(users, _offsets(per_user), _int32(frame["item"]), items, report)
@@ -205,21 +246,32 @@ def _item_rows(names: pl.Series, items: pl.DataFrame, report: Report) -> pl.Seri
     Raises:
         BadTableError: If more than half of the interactions are with unknown items.
     """
-    known = pl.Enum(items["item"])
+    rows, renamed = _known_rows(names, items["item"])
+    unknown = rows.null_count()
+    report.count("interactions read", len(names), always=True)
+    report.count("interactions write an item's number otherwise (7 or 7.0 for 007): taken as it", renamed)
+    report.count("interactions with an item that the item table lacks were dropped", unknown)
+    if 2 * unknown > len(names):
+        raise _mostly_unknown(names.filter(rows.is_null()), len(items), f"{unknown:,} of {len(names):,}")
+    return rows
+
+
+def _known_rows(names: pl.Series, items: pl.Series) -> tuple[pl.Series, int]:
+    """Rows of the item table, null for unknown names, and how many are known only by their number."""
+    known = pl.Enum(items)
     rows = names.cast(known, strict=False).to_physical()
     if rows.null_count():
         rows = names.str.strip_chars().cast(known, strict=False).to_physical()
-    unknown = rows.null_count()
-    report.count("interactions read", len(names), always=True)
-    report.count("interactions with an item that the item table lacks were dropped", unknown)
-    if 2 * unknown > len(names):
-        some = names.filter(rows.is_null()).unique(maintain_order=True).head(3).to_list()
-        raise BadTableError(
-            f"Expected interactions with the {len(items):,} items of the item table, found {unknown:,} of "
-            f"{len(names):,} with others, such as {', '.join(map(repr, some))}. Are the two files of the "
-            "same data set and release, and both complete?"
-        )
-    return rows
+    return rows_by_number(names, rows, items) if rows.null_count() else (rows, 0)
+
+
+def _mostly_unknown(unknown: pl.Series, n_items: int, found: str) -> BadTableError:
+    some = unknown.unique(maintain_order=True).head(3).to_list()
+    return BadTableError(
+        f"Expected interactions with the {n_items:,} items of the item table, found {found} with others, "
+        f"such as {', '.join(map(repr, some))}. Are the two files of the same data set and release, and both "
+        "complete?"
+    )
 
 
 def _offsets(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from datamodules.errors import BadTableError
-from datamodules.tables import Report, Tables, tables_from_events, tables_from_lines
+from datamodules.tables import Report, Tables, complete_items, tables_from_events, tables_from_lines
 
 ITEMS = pl.DataFrame({"item": ["007", "7", "v1", "v2"]})
 
@@ -95,3 +95,57 @@ def test_repeated_and_nameless_items() -> None:
     assert tables.items["title"].to_list() == ["first", "other"]
     assert tables.report.counts["rows of the item table repeated an id and were dropped"] == 1
     assert tables.report.counts["rows of the item table without an id were dropped"] == 2
+
+
+def test_times_in_several_units_are_brought_to_one() -> None:
+    rows = events(
+        ("a", "v1", "1600000000"),
+        ("a", "v2", "1500000000000"),
+        ("a", "7", "1700000000000000"),
+        ("a", "007", "-5"),
+    )
+    tables = tables_from_events(rows, ITEMS, Report())
+    assert histories(tables) == {"a": ["007", "v2", "v1", "7"]}
+    (note,) = tables.report.notes
+    assert "1 in seconds, 1 in milliseconds, 1 in microseconds" in note
+    assert tables.report.counts["interactions have a time before 1970 and come first"] == 1
+
+
+def test_repeated_interactions_are_counted_and_dropped_where_asked() -> None:
+    rows = events(
+        ("a", "v1", "5"),
+        ("a", "v2", "5"),
+        ("a", "v1", "5"),
+        ("a", "v1", "6"),
+        ("b", "v1", "5"),
+        ("a", "v1", "5"),
+    )
+    kept = tables_from_events(rows, ITEMS, Report())
+    assert histories(kept)["a"] == ["v1", "v2", "v1", "v1", "v1"]
+    said = "interactions repeat another of the same user, item and time: were kept"
+    assert kept.report.counts[said] == 2
+    dropped = tables_from_events(rows, ITEMS, Report(), drop_repeats=True)
+    assert histories(dropped) == {"a": ["v1", "v2", "v1"], "b": ["v1"]}
+    far = events(("a", "v1", str(2**62)), ("a", "v1", str(2**62)), ("b", "v1", str(-(2**61))))
+    assert len(tables_from_events(far, ITEMS, Report(), drop_repeats=True).items_of) == 2
+
+
+def test_an_id_that_a_program_took_for_a_number() -> None:
+    items = pl.DataFrame({"item": ["007", "12", "012", "v1"]})
+    rows = events(("a", "7", "1"), ("a", "7.0", "2"), ("a", "12", "3"), ("a", "12.0", "4"), ("a", "v1", "5"))
+    tables = tables_from_events(rows, items, Report())
+    assert histories(tables) == {"a": ["007", "007", "12", "v1"]}
+    assert tables.report.counts["interactions with an item that the item table lacks were dropped"] == 1
+    said = "interactions write an item's number otherwise (7 or 7.0 for 007): taken as it"
+    assert tables.report.counts[said] == 2
+
+
+def test_items_that_only_interactions_have() -> None:
+    items = pl.DataFrame({"item": ["007", "v1"], "title": ["seven", "one"]})
+    report = Report()
+    names = pl.Series(["v1", "7", "v9 ", "v1", None, " ", "v9"])
+    complete = complete_items(items, names, report)
+    assert complete.rows() == [("007", "seven"), ("v1", "one"), ("v9", None)]
+    assert report.counts == {"items are in interactions only: the item table tells nothing of them": 1}
+    with pytest.raises(BadTableError, match=r"found 2 of 3 items with others, such as 'x', 'y'"):
+        complete_items(items, pl.Series(["x", "y", "v1"]), Report())

@@ -1,0 +1,224 @@
+"""Interactions from delimited files whose lines tell what they are made of: separator, header, width.
+
+A clean file goes through polars' reader. Where that is in doubt the file is read line by line, so that a
+quote that is never closed, another separator or a missing cell costs the line it is in and no other, and is
+counted.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from datamodules.errors import BadTableError
+from datamodules.table_files import NEVER, read_plain
+from datamodules.tables import Report
+
+SEPARATORS = (",", "\t", ";", "|")
+_START = 65_536
+_TEXT = "Save it as text in UTF-8 with one line a row (CSV)."
+
+
+class Layout(NamedTuple):
+    """How the lines of a file are made."""
+
+    separator: str
+    first: tuple[str, ...]
+    """Cells of the first line that is not empty."""
+    second: tuple[str, ...]
+    """Cells of the next one; none where there is none."""
+    skipped: int
+    """Empty lines before the first."""
+
+
+def simplified(name: str) -> str:
+    """A column's name as it is compared: ``User ID``, ``user_id`` and ``userId`` are the same."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def sniff(path: Path) -> Layout:
+    """Looks at the start of a file.
+
+    Raises:
+        BadTableError: If it is empty or no text.
+    """
+    with open(path, "rb") as file:
+        start = file.read(_START)
+        cut = bool(file.read(1))
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise BadTableError(f"Expected a text table in UTF-8 in {path}, found one in UTF-16. {_TEXT}")
+    if b"\0" in start[:4096] or start[:4] in (b"PK\x03\x04", b"PAR1"):
+        raise BadTableError(f"Expected a text table in {path}, found a file that is no text. {_TEXT}")
+    lines = [line.rstrip("\r") for line in start.decode("utf-8-sig", "replace").split("\n")]
+    if cut and len(lines) > 1:
+        lines.pop()
+    full = [place for place, line in enumerate(lines) if line.strip()]
+    if not full:
+        raise BadTableError(f"Expected a table in {path}, found an empty file. Unpack or write it again.")
+    shown = [lines[place] for place in full[:50]]
+    separator = max(SEPARATORS, key=lambda mark: _fit(shown, mark))
+    first, second = (tuple(cells(line, separator)) for line in [*shown, ""][:2])
+    return Layout(separator, first, second, full[0])
+
+
+def _fit(lines: Sequence[str], separator: str) -> tuple[bool, float, int]:
+    """Whether the first line has the separator, how many lines have it as often, and how often."""
+    often = lines[0].count(separator)
+    return often > 0, sum(line.count(separator) == often for line in lines) / len(lines), often
+
+
+def cells(line: str, separator: str) -> list[str]:
+    """The cells of one line, quotes and spaces around them taken off."""
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+
+
+def find_columns(
+    path: Path, layout: Layout, wanted: Mapping[str, Sequence[str]], optional: Iterable[str] = ()
+) -> dict[str, int]:
+    """Which column of a file with a header is which.
+
+    Args:
+        path: The file, for the error.
+        layout: What it is made of.
+        wanted: Column -> names it may have, in any case; the first that is there stands.
+        optional: Columns that may be missing.
+
+    Raises:
+        BadTableError: If one is missing; says which columns there are.
+    """
+    places = {simplified(name): place for place, name in reversed(list(enumerate(layout.first)))}
+    found = {}
+    for column, names in wanted.items():
+        place = next((places[simplified(name)] for name in names if simplified(name) in places), None)
+        if place is not None:
+            found[column] = place
+    missing = [column for column in wanted if column not in found and column not in set(optional)]
+    if missing:
+        expected = ", ".join(" or ".join(wanted[column]) for column in missing)
+        there = ", ".join(map(repr, layout.first))[:200]
+        raise BadTableError(
+            f"Expected the columns {expected} in the first line of {path}, found {there} (separated by "
+            f"{layout.separator!r}). Is it the file as released?"
+        )
+    return found
+
+
+def read_columns(
+    path: Path, layout: Layout, columns: Mapping[str, int], report: Report, header: bool = True
+) -> pl.DataFrame:
+    """Columns of a file of interactions, in its order.
+
+    Args:
+        path: The file.
+        layout: What it is made of.
+        columns: Name -> place, from 0.
+        report: Takes what was wrong with lines.
+        header: Whether the first line is one.
+
+    Returns:
+        Strings; ``time`` may be whole numbers.
+
+    Raises:
+        BadTableError: If no line holds these columns.
+    """
+    table = None if layout.skipped else _fast(path, layout, columns, header)
+    if table is None:
+        table = _line_by_line(path, layout, columns, report, header)
+    if table.is_empty():
+        raise BadTableError(
+            f"Expected lines with the columns {', '.join(columns)} in {path}, found none. Is it complete?"
+        )
+    return table
+
+
+def _fast(path: Path, layout: Layout, columns: Mapping[str, int], header: bool) -> pl.DataFrame | None:
+    """By polars' reader; None if anything is in doubt."""
+    names = {place: name for name, place in columns.items()}
+    schema: dict[str, type[pl.DataType]] = {
+        names.get(place, f"_{place}"): pl.Int64 if names.get(place) == "time" else pl.String
+        for place in range(len(layout.first))
+    }
+    try:
+        table = pl.read_csv(
+            path,
+            has_header=False,
+            skip_rows=int(header),
+            separator=layout.separator,
+            encoding="utf8-lossy",
+            schema=schema,
+        ).select(*columns)
+    except pl.exceptions.PolarsError:
+        return None
+    complete = all(table[column].null_count() == 0 for column in columns)
+    return table if complete and len(table) == _n_lines(path) - header else None
+
+
+def _n_lines(path: Path) -> int:
+    """Line ends of a file, and one more if its last line has none."""
+    count, last = 0, b"\n"
+    with open(path, "rb") as file:
+        while block := file.read(2**24):
+            count += block.count(b"\n")
+            last = block[-1:]
+    return count + (last != b"\n")
+
+
+def _line_by_line(
+    path: Path, layout: Layout, columns: Mapping[str, int], report: Report, header: bool
+) -> pl.DataFrame:
+    separator, width = layout.separator, len(layout.first)
+    lines = read_plain(path, NEVER, ["line"], quote_char=None)["line"].fill_null("")
+    lines = lines.str.strip_chars_start("\ufeff").str.strip_chars_end("\r")
+    lines = lines.filter(lines.str.strip_chars() != "")
+    if header:
+        body = lines.filter(lines != lines[0])
+        report.count("lines repeated the header and were dropped", len(lines) - len(body) - 1)
+        lines = body
+    fields = lines.str.splitn(separator, width + 1).struct.unnest()
+    fields = fields.rename(dict(zip(fields.columns, map(str, range(width + 1)), strict=True)))
+    odd = fields[str(width - 1)].is_null() | fields[str(width)].is_not_null()
+    if odd.any():
+        fields = _repaired(fields, lines, odd, separator, width, report)
+    texts = pl.col([str(place) for place in columns.values()]).str.strip_chars()
+    unquoted = texts.str.strip_prefix('"').str.strip_suffix('"').str.replace_all('""', '"', literal=True)
+    table = fields.select(unquoted.str.strip_chars())
+    table = table.select([pl.col(str(place)).alias(name) for name, place in columns.items()])
+    whole = table.drop_nulls()
+    report.count("lines had too few columns and were dropped", len(table) - len(whole))
+    return whole
+
+
+def _repaired(
+    fields: pl.DataFrame, lines: pl.Series, odd: pl.Series, separator: str, width: int, report: Report
+) -> pl.DataFrame:
+    """Splits the odd lines once more, one after the other: by quotes, then by another separator."""
+    repaired: list[list[str | None]] = []
+    mixed = long = 0
+    others = [mark for mark in SEPARATORS if mark != separator]
+    for line in lines.filter(odd):
+        row = _split(line, separator)
+        if len(row) < width and (
+            other := next((r for r in (_split(line, m) for m in others) if len(r) == width), None)
+        ):
+            row = other
+            mixed += 1
+        long += len(row) > width
+        repaired.append([*row[:width], *[None] * (width - len(row))])
+    report.count("lines had another separator and were read all the same", mixed)
+    report.count("lines had more columns than the first: what is beyond was left out", long)
+    rows = odd.arg_true()
+    names = [str(place) for place in range(width)]
+    better = dict(zip(names, zip(*repaired, strict=True), strict=True))
+    return pl.DataFrame(
+        {name: fields[name].scatter(rows, pl.Series(better[name], dtype=pl.String)) for name in names}
+    )
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """By Python's reader if the quotes of the line add up, else at every separator."""
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error:
+        return line.split(separator)
