@@ -27,13 +27,16 @@ HELP = f"""mmzoo {__version__}: multimodal sequential recommenders on PyTorch Li
 usage: mmzoo COMMAND --model NAME --data NAME [--OPTION VALUE ...]
 
 commands:
-  fit        train, keep the best epoch by val/ndcg@10, then test it and print the result table
+  fit        train, keep the epoch that is best in validation, then test it and print the result table
   validate   evaluate a checkpoint on the validation targets
   test       evaluate a checkpoint on the test targets, with 95 % confidence intervals
   predict    write every user's best items to predictions.parquet; without a checkpoint, make frozen features
   sweep      many runs of fit: every value of an option, or a study of several; one table
   transfer   pre-train on some data, go on on other: from scratch, frozen, fine-tuned, ids only; one table
   cost       what models take to train (time, parameters, memory, TPME) and what that buys; table and picture
+  curves     quality against noise or what leaks, arms with and without a method; table and picture
+  fair       hosts with and without FMMRec: what each recommends and what attackers tell from it; one table
+  attack     what attackers tell of user attributes from the vectors of a checkpoint
   list       models, data sets, studies and encoders
 
 examples:
@@ -45,13 +48,16 @@ examples:
   mmzoo sweep --model morec --data demo --vary model.lr=1e-3,2e-3 --seeds 3 --jobs 2
   mmzoo sweep --study mmsr
   mmzoo cost --models iisan,iisan_fft,iisan_lora --data demo
+  mmzoo curves --models freedom,guider --data demo_cf --x data.noise=0,0.1,0.2 --y recall@20 --seeds 3
 
-more: mmzoo fit --help, mmzoo sweep --help, mmzoo transfer --help, mmzoo cost --help
+more: mmzoo fit --help, mmzoo sweep --help, mmzoo transfer --help, mmzoo cost --help, mmzoo curves --help
       mmzoo fit --model.help zoo.models.morec.MoRec
       mmzoo fit --data.help datamodules.demo.Demo
 """
 COMMANDS = ("fit", "validate", "test", "predict")
-EXPERIMENTS = {name: f"zoo.experiments.{name}" for name in ("sweep", "transfer", "cost")}
+EXPERIMENTS = {
+    name: f"zoo.experiments.{name}" for name in ("sweep", "transfer", "cost", "curves", "fair", "attack")
+}
 """Commands of many runs, and the modules that know them."""
 
 
@@ -134,7 +140,7 @@ def print_list() -> None:
     kinds: tuple[tuple[Kind, str], ...] = (
         ("model", "Models (--model NAME)"),
         ("data", "Data sets (--data NAME)"),
-        ("study", "Studies (mmzoo sweep --study NAME, mmzoo transfer --study NAME)"),
+        ("study", "Studies (--study NAME of mmzoo sweep, transfer or curves)"),
     )
     for kind, title in kinds:
         print(title)

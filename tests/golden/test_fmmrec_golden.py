@@ -1,28 +1,23 @@
 """FMMRec's numbers: values of the authors' classes, and a plain form of its discriminators."""
 
-import math
-
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.golden.hosts import BATCH, N_ITEMS, N_USERS, PAIRS, ToySource, fill
 from zoo.fair.disentangle import Branches, Disentangler, content_loss, probe_loss, split_loss
 from zoo.fair.filters import AttributeFilters
 from zoo.fair.probes import Probes, cross_entropies
 from zoo.fair.profiles import profile_graph
 from zoo.fair.structure import correction, signed_graph, user_graph
 from zoo.graph.propagate import propagate
+from zoo.models.fmmrec import FMMRec
 
-EDGES = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3, 3], [0, 1, 1, 2, 2, 3, 3, 4, 0]])
-USERS, ITEMS, WIDTH = 4, 5, 4
+USERS, ITEMS, WIDTH = N_USERS, N_ITEMS, 4
+EDGES = torch.tensor(sorted(PAIRS)).T
 WEIGHTS = {"text": 0.2, "image": 0.6, "audio": 0.2}
-
-
-def fill(shape: tuple[int, ...], phase: float, amplitude: float) -> Tensor:
-    """Element j, row by row, is amplitude sin(0.7 j + phase)."""
-    values = [amplitude * math.sin(0.7 * j + phase) for j in range(math.prod(shape))]
-    return torch.tensor(values).reshape(shape)
 
 
 def set_linear(layer: nn.Module, phase: float, amplitude: float = 0.1) -> None:
@@ -91,13 +86,48 @@ def test_stage_three_gives_the_authors_values() -> None:
 
 def toy_filters() -> AttributeFilters:
     filters = AttributeFilters(WIDTH, ("gender", "age"))
+    set_filters(filters)
+    return filters
+
+
+def set_filters(filters: AttributeFilters) -> None:
     with torch.no_grad():
         filters.prompts.weight.copy_(fill((2, WIDTH), 0, 0.1))
     for network, phase in zip(filters.user_filters, (1, 5), strict=True):
         assert isinstance(network, nn.Sequential)
         set_linear(network[0], phase)
         set_linear(network[2], phase + 2)
-    return filters
+
+
+class Attributed(ToySource):
+    """The toy set, of whose users gender and age are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes = {"gender": np.array([-1, 0, 1, 0, 1]), "age": np.array([-1, 0, 1, 2, 2])}
+
+
+def test_the_loss_on_lattice_is_the_authors() -> None:
+    model = FMMRec(
+        host="bpr",
+        host_args={"width": WIDTH},
+        attributes=("gender", "age"),
+        modality_weights={},
+        reg_weight=0.01,
+        reg_rows=4,
+    )
+    source = Attributed()
+    model.attach(source.spec()._replace(n_classes={"gender": 2, "age": 3}), source)
+    user_UD, item_ID, branches = stage_three()
+    moved_UD = user_UD + 0.1 * correction(signed_graph(branches, WEIGHTS, 2, parity=True), user_UD)
+    model.host_users_UD.copy_(moved_UD)
+    model.host_items_ID.copy_(item_ID)
+    set_filters(model.filters)
+    parts = model.losses(BATCH.user_B - 1, BATCH.item_B - 1, BATCH.negative_B - 1)
+    assert torch.stack(list(parts.values())).sum().item() == pytest.approx(0.6933522, abs=1e-6)
+    assert model.tables()[0][1].tolist() == pytest.approx(
+        [0.045949, -0.053807, -0.002073, -0.069973], abs=1e-6
+    )
 
 
 def test_the_fixed_audio_graph_reads_audio() -> None:

@@ -101,6 +101,7 @@ def inner_trainer(outer: Trainer, folder: Path, epochs: int, callbacks: list[Cal
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            check_val_every_n_epoch=outer.check_val_every_n_epoch,
             deterministic=torch.are_deterministic_algorithms_enabled(),
             limit_train_batches=None if limit == 1.0 else limit,
         )

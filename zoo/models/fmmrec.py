@@ -65,6 +65,7 @@ class FMMRec(FairTuning, CollaborativeRecommender):
         self.loss = loss
         self.reg_weight = reg_weight
         self.reg_rows = reg_rows
+        self.template()  # makes nothing big, and says what is wrong with the host
 
     def template(self) -> CollaborativeRecommender:
         """The host, not built: it says what it reads and how wide its vectors are.
