@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,9 +29,9 @@ from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder
 from zoo.feature_files import Array, write_rows
 
-TOWER = {**TEXT, "cached": True, "tune": "none", "states": "all"}
+TOWER = {**TEXT, "weights": None, "cached": True, "tune": "none", "states": "all"}
 MODEL = ("--model", "iisan", "--model.text", json.dumps(TOWER))
-PICTURES = json.dumps({**STATES, "cached": True, "tune": "none", "states": "all"})
+PICTURES = json.dumps({**STATES, "weights": None, "cached": True, "tune": "none", "states": "all"})
 QUIET = ("--trainer.accelerator", "cpu", "--threads", "1")
 AUDIO = {
     "name": "wav2vec2",
@@ -67,12 +66,13 @@ VIDEO = {
 
 
 class Catalogue:
-    """A tiny catalogue in a folder of its own, and the command on it."""
+    """A tiny catalogue without features, and the command on it."""
 
-    def __init__(self, folder: Path, said: list[str]) -> None:
-        self.root = folder / "demo"
+    def __init__(self, root: Path, said: list[str]) -> None:
+        self.root = root
         self.said = said
         self.cache = self.root / "tiny-0" / ".mmzoo" / "demo-tiny-0"
+        delete_features(self.cache)
 
     def data(self) -> tuple[str, ...]:
         return ("--data", "demo", "--data.size", "tiny", "--data.root", str(self.root))
@@ -100,8 +100,14 @@ class Catalogue:
         return found
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a catalogue that is written and prepared once."""
+    return tmp_path_factory.mktemp("demo")
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalogue]:
+def here(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalogue]:
     """A catalogue; afterwards the process is as it was."""
     said: list[str] = []
     handler = logging.Handler()
@@ -112,7 +118,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalogue]
     monkeypatch.chdir(tmp_path)
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")
-    yield Catalogue(tmp_path, said)
+    yield Catalogue(root, said)
     logger.removeHandler(handler)
     torch.set_num_threads(threads)
 
@@ -128,6 +134,13 @@ def test_made_ahead_and_found_by_a_fit(here: Catalogue) -> None:
     said = here.run("fit", "--trainer.max_epochs", "0")
     assert said == "Frozen states of text (18.6 KiB) are memory-mapped: the model is on the CPU."
     assert files_of(here.store()) == before
+
+
+def test_a_limit_leaves_a_rest_for_the_next_time(here: Catalogue) -> None:
+    chunks = ("--model.item_chunk", "50")
+    said = here.fails(*chunks, "--trainer.limit_predict_batches", "1")
+    assert "1 of 3 chunks are not made" in said
+    assert "100 rows are there already" in here.run("predict", *chunks)
 
 
 def test_a_model_without_frozen_towers_needs_a_checkpoint(here: Catalogue) -> None:
@@ -146,7 +159,6 @@ def test_damage_is_named_and_deleting_helps(here: Catalogue) -> None:
     for content, what in (
         (whole[:-3] + b"\x3c\x3c\x3c", "values.npy differs from its checksum near row 0"),
         (whole[:-40], "values.npy cannot be read"),
-        (whole[:60], "values.npy cannot be read"),
     ):
         values.write_bytes(content)
         with pytest.raises(SystemExit, match=f"are damaged: {what}.*Delete that folder"):
@@ -247,7 +259,8 @@ def test_a_full_disk_is_said_before_and_during_the_work(
     assert found["values.npy"] == whole["values.npy"]
 
 
-def test_broken_sounds_and_clips_are_absent_and_nothing_else_is(here: Catalogue) -> None:
+def test_broken_sounds_and_clips_are_absent_and_nothing_else_is(here: Catalogue, tmp_path: Path) -> None:
+    here = Catalogue(tmp_path / "broken", here.said)
     folder = write_demo(here.root / "tiny-0", "tiny")
     sounds, clips = (sorted((folder / f"DEMO_{kind}").iterdir()) for kind in ("audio", "video"))
     sounds[3].write_bytes(sounds[3].read_bytes()[:1000])
@@ -276,38 +289,37 @@ def test_broken_sounds_and_clips_are_absent_and_nothing_else_is(here: Catalogue)
 # Killed -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "lightning.pytorch", "timm", "transformers"])
-    return context
-
-
-def line(data: Path) -> list[str]:
+def line(data: Path, chunk: int = 40) -> list[str]:
+    """Two modalities in small chunks."""
     return [
         *("predict", *MODEL, "--model.image", PICTURES, "--data", "demo", "--data.size", "tiny"),
-        *("--data.root", str(data), "--model.item_chunk", "40", *QUIET),
+        *("--data.root", str(data), "--model.item_chunk", str(chunk), *QUIET),
     ]
 
 
-def test_killed_at_touches_of_the_disk_and_resumed(context: ForkServerContext, tmp_path: Path) -> None:
-    def run(moment: int | None) -> int | None:
-        process = context.Process(target=command, args=(tmp_path, line(tmp_path), moment))
-        process.start()
-        process.join(300)
-        assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "log.txt").read_text()[-3000:]
-        return process.exitcode
-
-    assert run(None) == 0
-    cache = tmp_path / "tiny-0" / ".mmzoo" / "demo-tiny-0"
-    whole = features(cache)
+def test_killed_at_a_touch_of_the_disk_and_resumed(here: Catalogue, tmp_path: Path) -> None:
+    cli.main(line(here.root))
+    whole = features(here.cache)
     assert sorted(whole)[0].startswith("features-image")
-    for folder in cache.glob("features-*"):
-        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-    assert run(16) == -signal.SIGKILL
-    assert features(cache) != whole
-    assert run(None) == 0
-    assert features(cache) == whole
+    delete_features(here.cache)
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "lightning.pytorch", "timm", "transformers"])
+    process = context.Process(target=command, args=(tmp_path, line(here.root), 16))
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "log.txt").read_text()[-3000:]
+    assert features(here.cache) != whole
+    assert any(".part/" in name for name in features(here.cache))
+    cli.main(line(here.root))
+    assert features(here.cache) == whole
+
+
+def delete_features(cache: Path) -> None:
+    for path in cache.glob("features-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def features(cache: Path) -> dict[str, bytes]:
@@ -321,14 +333,13 @@ def test_killed_at_random_times_and_resumed(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent), "OMP_NUM_THREADS": "1"}
 
     def start() -> "subprocess.Popen[bytes]":
-        program = [sys.executable, "-m", "cli", *line(tmp_path), "--model.item_chunk", "5"]
+        program = [sys.executable, "-m", "cli", *line(tmp_path, 5)]
         return subprocess.Popen(program, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
 
     assert start().wait() == 0
     cache = tmp_path / "tiny-0" / ".mmzoo" / "demo-tiny-0"
     whole = features(cache)
-    for folder in cache.glob("features-*"):
-        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    delete_features(cache)
     rng = np.random.default_rng(0)
     deaths = 0
     for _ in range(8):

@@ -159,11 +159,20 @@ class FeatureBuild:
             self._bar.close()
 
     def end(self) -> None:
-        """Waits for all, and gives the finished features their name."""
+        """Waits for all, and gives the finished features their name.
+
+        Raises:
+            FeatureStoreError: A chunk was not taken.
+        """
         if not self.started:
             return
         self.team.barrier()
         if self.team.rank == 0:
+            if left := len(self.store.missing()):
+                raise FeatureStoreError(
+                    f"{self.title}: {left} of {len(self.store.chunks())} chunks are not made, the work was "
+                    "stopped before its end. Run it again, without a limit: what is done is kept."
+                )
             self.store.finish()
         self.close()
         self.team.barrier()

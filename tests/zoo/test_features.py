@@ -306,3 +306,59 @@ def test_the_full_softmax_is_for_vectors_that_cost_little() -> None:
     with pytest.raises(ValueError, match=r"text and image would be encoded anew.*cached: true"):
         zoo.create("morec", loss="full")
     assert zoo.create("idrec", loss="full").needs().negatives == "none"
+
+
+def test_towers_wait_on_the_host_and_are_called_back(data: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, str]] = []
+    model = attached(data)
+    monkeypatch.setattr(model, "_send", lambda modality, device: sent.append((modality, str(device))))
+    monkeypatch.setattr(type(model), "device", torch.device("meta"))
+    monkeypatch.setattr(Features, "placed", lambda features, *_: features)
+    model._features("text")  # to be found below
+    sent.clear()
+    model.cache_features()
+    assert sent == [("text", "cpu")]
+    assert any(name.startswith("encoders.text") for name in model.state_dict()), "a checkpoint holds them"
+    model.features = {}
+    assert model.running("text") is model.encoder("text")
+    assert sent[-1] == ("text", "meta")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_on_a_gpu_features_live_there_or_come_from_page_locked_memory(
+    data: Demo, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr("zoo.features.DEVICE_SHARE", share)
+    host, model = attached(data), attached(data).cuda()
+    for each in (host, model):
+        each.cache_features()
+    features = model.features["text"]
+    assert features.staged is (share == 0.0)
+    assert features.values_I.is_cuda is (share > 0.0)
+    assert {p.device.type for p in model.encoder("text").parameters()} == {"cpu"}
+    torch.testing.assert_close(model.item_table().cpu(), host.item_table(), rtol=0, atol=1e-5)
+    batch = next(iter(data.train_dataloader()))
+    sent = model.on_before_batch_transfer(batch, 0)
+    if features.staged:
+        assert sent.content["text"]["values"].is_pinned()
+    sent = model.transfer_batch_to_device(sent, torch.device("cuda"), 0)
+    with torch.no_grad():
+        loss, expected = (sum(m.training_loss(b).values()) for m, b in ((model, sent), (host, batch)))
+    torch.testing.assert_close(torch.as_tensor(loss).cpu(), torch.as_tensor(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_a_first_state_that_turns_out_to_differ_is_refused(tmp_path: Path) -> None:
+    def make(start: int, stop: int) -> dict[str, Tensor]:
+        values = torch.ones(stop - start, 3, 4).half()
+        values[:, 0] += (torch.arange(start, stop) // 20)[:, None]
+        return {"present": torch.ones(stop - start, dtype=torch.bool), "values": values}
+
+    with pytest.raises(
+        FeatureStoreError, match=r"rows 20 to 40 differs .* Set --model\.item_chunk to more than 20"
+    ):
+        build(FeatureStore(tmp_path / "store", 50, 20), make)
+    build(FeatureStore(tmp_path / "store", 50, 50), make)
+    found = FeatureStore(tmp_path / "store", 50, 50).read()
+    assert found["values"].shape == (50, 3, 4)
+    assert found["values"][[0, 20, 40], 0, 0].tolist() == [1, 2, 3]
