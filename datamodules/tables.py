@@ -59,6 +59,8 @@ class Tables(NamedTuple):
     items: pl.DataFrame
     """Column ``item`` (names, distinct) and the raw texts, in the order of the item file."""
     report: Report
+    times_of: npt.NDArray[np.int64] | None = None
+    """Interaction -> time as the file counts it, where it has times; not saved, for no window needs it."""
 
     def save(self, folder: Path) -> None:
         """Writes three Parquet tables and the report."""
@@ -178,7 +180,8 @@ def tables_from_events(
         frame = frame.filter(~again) if drop_repeats else frame
     report.count("users read", len(users), always=True)
     per_user = np.bincount(frame["user"].to_numpy(), minlength=len(users))
-    return Tables(users, _offsets(per_user), _int32(frame["item"]), items, report)
+    times_of = frame["time"].to_numpy()
+    return Tables(users, _offsets(per_user), _int32(frame["item"]), items, report, times_of)
 
 
 def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
@@ -189,8 +192,10 @@ def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
     users = int(frame["user"].max()) + 1  # type: ignore[arg-type]
     if users * (last - first + 1) >= 2**63:
         return frame.sort("user", "time", maintain_order=True)
-    key = pl.col("user").cast(pl.Int64) * (last - first + 1) + (pl.col("time") - first)
-    return frame.select("user", "item", key.alias("key")).sort("key", maintain_order=True)
+    span = last - first + 1
+    key = pl.col("user").cast(pl.Int64) * span + (pl.col("time") - first)
+    in_order = frame.select("user", "item", key.alias("key")).sort("key", maintain_order=True)
+    return in_order.with_columns((pl.col("key") % span + first).alias("time"))
 
 
 def _times(texts: pl.Series) -> tuple[pl.Series, int]:

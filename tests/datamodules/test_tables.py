@@ -16,6 +16,11 @@ def histories(tables: Tables) -> dict[str, list[str]]:
     }
 
 
+def times(tables: Tables) -> list[int]:
+    assert tables.times_of is not None
+    return [int(time) for time in tables.times_of]
+
+
 def events(*rows: tuple[str | None, str | None, str | None]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict.fromkeys(("user", "item", "time"), pl.String), orient="row")
 
@@ -31,11 +36,14 @@ def test_events_are_sorted_by_time_and_ties_keep_the_order_of_the_file() -> None
     )
     tables = tables_from_events(rows, ITEMS, Report())
     assert histories(tables) == {"b": ["v2", "v1", "7"], "a": ["007", "v1", "v2"]}
+    assert times(tables) == [-1, 5, 5, 3, 3, 9]
 
 
 def test_times_too_far_apart_for_one_key() -> None:
     rows = events(("a", "v1", str(2**62)), ("a", "v2", str(-(2**61))), ("b", "7", "0"), ("b", "v1", "-1"))
-    assert histories(tables_from_events(rows, ITEMS, Report())) == {"a": ["v2", "v1"], "b": ["v1", "7"]}
+    tables = tables_from_events(rows, ITEMS, Report())
+    assert histories(tables) == {"a": ["v2", "v1"], "b": ["v1", "7"]}
+    assert times(tables) == [-(2**61), 2**62, -1, 0]
 
 
 def test_fractional_times_sort_by_value() -> None:
