@@ -102,6 +102,10 @@ class ReleasedData(RecDataModule, ABC):
             tables.report.notes.append(note)
             rank_zero_warn(note)
 
+    def media_folders(self, modality: str) -> tuple[MediaFolder, ...]:
+        """Folders that may hold the files of a modality; the first that exists does."""
+        return self.media[modality]
+
     def media_content(self, modality: str, names: Sequence[str]) -> RawContent:
         """The files of a modality by item id.
 
@@ -123,7 +127,7 @@ class ReleasedData(RecDataModule, ABC):
     def _media_folder(self, modality: str) -> tuple[Path, MediaFolder]:
         """The first of the modality's folders that exists, beside the tables or a level or two above."""
         tried = []
-        for choice in self.media[modality]:
+        for choice in self.media_folders(modality):
             for parent in dict.fromkeys([self.folder, self.folder.parent, self.root]):
                 place = parent / choice.folder.format(subset=self.file_name)
                 if place.is_dir():

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import struct
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from PIL import Image
+
+from tests.data_makers.parts import histories_of, huge_png, jpeg
 
 Damage = Literal[
     "crlf",
@@ -83,7 +82,7 @@ def make_ninerec(
     numbers = rng.permutation(np.arange(1, 3 * n_items))[:n_items]
     # Ids keep their leading zeros: they are names, not numbers.
     items = [f"{prefix}{number:05d}" if number % 7 == 0 else f"{prefix}{number}" for number in numbers]
-    histories = _histories(rng, items, n_users, longest, "u" if prefix else "")
+    histories = histories_of(rng, items, n_users, longest, "u" if prefix else "")
     titles = {item: _title(rng, position) for position, item in enumerate(items)}
     damaged = {kind: list(rng.choice(items, 3, replace=False)) for kind in damage}
     if "empty_titles" in damage:
@@ -104,23 +103,6 @@ def make_ninerec(
         urls = "".join(f"{item},https://example.invalid/{item}\n" for item in items)
         (folder / f"{subset}_url.csv").write_text(urls)
     return Tree(root, histories, items, titles, damaged)
-
-
-def _histories(
-    rng: np.random.Generator, items: list[str], n_users: int, longest: int, prefix: str
-) -> dict[str, list[str]]:
-    n_items = len(items)
-    follows = rng.permutation(n_items)
-    popular = (n_items * rng.random((n_users, longest)) ** 2).astype(int)
-    walk = popular.copy()
-    for step in range(1, longest):
-        walk[:, step] = np.where(rng.random(n_users) < 0.5, follows[walk[:, step - 1]], popular[:, step])
-    lengths = rng.integers(5, longest + 1, n_users)
-    names = np.array(items, dtype=object)[walk].tolist()
-    numbers = rng.permutation(np.arange(1, 2 * n_users))[:n_users]
-    return {
-        f"{prefix}{number}": row[:length] for number, row, length in zip(numbers, names, lengths, strict=True)
-    }
 
 
 def _title(rng: np.random.Generator, position: int) -> tuple[str, str]:
@@ -206,7 +188,7 @@ def _write_covers(
     rng: np.random.Generator,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    encoded = [_jpeg(rng, size) for _ in range(min(len(items), 64))]
+    encoded = [jpeg(rng, size) for _ in range(min(len(items), 64))]
     for position, item in enumerate(items):
         (folder / f"{item}.jpg").write_bytes(encoded[position % len(encoded)])
     for item in damaged.get("truncated_covers", ()):
@@ -220,23 +202,3 @@ def _write_covers(
         (folder / f"{item}.jpg").unlink()
     for item in damaged.get("huge_covers", ()):
         (folder / f"{item}.jpg").write_bytes(huge_png())
-
-
-def _jpeg(rng: np.random.Generator, size: tuple[int, int]) -> bytes:
-    coarse = Image.fromarray(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8))
-    file = io.BytesIO()
-    coarse.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=85)
-    return file.getvalue()
-
-
-def huge_png(side: int = 60_000) -> bytes:
-    """A small file whose header claims 3.6 thousand million pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    rows = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b"")

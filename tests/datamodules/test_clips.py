@@ -1,6 +1,5 @@
 import io
 import sys
-import wave
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,25 +14,7 @@ from datamodules.clips import open_clip, open_sound
 from datamodules.errors import BadMediaError
 from datamodules.item_store import ItemStore, Preparation
 from datamodules.raw_content import RawContent
-
-RATE = 8000
-TONE = np.sin(np.arange(4000) / 5) * 0.5
-
-
-def wav(samples: npt.NDArray[Any] = TONE, rate: int = RATE, channels: int = 1, width: int = 2) -> bytes:
-    """A WAV file; samples -1..1, interleaved where there are several channels."""
-    if width == 1:
-        data = np.rint(samples * 127 + 128).astype(np.uint8).tobytes()
-    else:
-        whole = np.rint(samples * (2 ** (8 * width - 1) - 1)).astype("<i8")
-        data = whole.view(np.uint8).reshape(-1, 8)[:, :width].tobytes()
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(channels)
-        out.setsampwidth(width)
-        out.setframerate(rate)
-        out.writeframes(data)
-    return file.getvalue()
+from tests.data_makers.parts import RATE, TONE, mp4, wav
 
 
 def gif(n_frames: int = 8) -> bytes:
@@ -131,28 +112,9 @@ def test_damage_anywhere_never_raises_anything_else(kind: str, tmp_path: Path) -
                 assert open_clip(path, all_frames)
 
 
-def video(path: Path, n_frames: int = 12) -> None:
-    """An MP4 with a tone in stereo; frame k is grey of 20 k."""
-    av = pytest.importorskip("av", reason="PyAV is not installed")
-    with av.open(str(path), "w") as container:
-        pictures = container.add_stream("mpeg4", rate=12)
-        pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
-        tones = container.add_stream("aac", rate=16000)
-        tones.layout = "stereo"
-        for k in range(n_frames):
-            picture = Image.new("RGB", (32, 32), (20 * k,) * 3)
-            container.mux(pictures.encode(av.VideoFrame.from_image(picture)))
-        container.mux(pictures.encode())
-        tone = np.sin(np.arange(16000) / 5).astype(np.float32) * 0.5
-        frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), format="fltp", layout="stereo")
-        frame.sample_rate = 16000
-        container.mux(tones.encode(frame))
-        container.mux(tones.encode())
-
-
 def test_a_video_has_frames_and_a_sound(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    video(path)
+    mp4(path)
     asked: list[int] = []
 
     def choose(n_frames: int) -> list[int]:

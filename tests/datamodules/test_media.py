@@ -8,7 +8,7 @@ from PIL import Image
 
 from datamodules.errors import BadImageError, BadMediaError
 from datamodules.media import FORMATS, open_file, open_image
-from tests.data_makers.ninerec import huge_png
+from tests.data_makers.parts import huge_png
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
 
