@@ -26,13 +26,21 @@ VARIANTS = frozenset(
         *("bert4rec_image", "s2o_text", "morec_bert", "morec_id", "morec_swin"),
         *("mmsr_roberta_mae", "odmt_bert_clip", "pmmrec_xlmr_clip", "iisan_paper", "iisan_versa"),
         *("iisan_adapter", "iisan_bitfit", "iisan_fft", "iisan_frozen", "iisan_lora", "iisan_pairwise_4"),
-        *("crossan_2", "crossan_3", "crossan_paper"),
+        *("crossan_2", "crossan_3", "crossan_paper", "guider_logs", "guider_fixed", "guider_profile"),
     }
 )
 """Models whose parts other models are made of too: with miniature towers, they differ in few values."""
-TRAINING = ("check_learns", "check_deterministic", "check_reload", "check_transfer")
+TRAINING = (
+    *("check_learns", "check_deterministic", "check_reload", "check_transfer"),
+    *("check_beats_popularity", "check_resumed"),
+)
 """Checks that train; for the variants they are slow tests."""
-SLOW = {(name, check) for name in VARIANTS for check in TRAINING} | {
+SLOW = {
+    (name, check.__name__)
+    for name in VARIANTS
+    for check in checks_of(class_of(name))
+    if check.__name__ in TRAINING
+} | {
     ("morec_dssm", "check_learns"),
     *(("fmmrec_parity", check.__name__) for check in checks_of(class_of("fmmrec_parity"))),
 }

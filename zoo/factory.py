@@ -81,11 +81,16 @@ def create_host(name: str, arguments: Mapping[str, Any], trained_by: str | None 
     """
     if trained_by is not None:
         refuse_training_options("host_args", arguments, trained_by)
-    if "." not in name:
-        return create(name, **arguments)
     try:
+        if "." not in name:
+            return create(name, **arguments)
         return instantiate({"class_path": name, "init_args": dict(arguments)})
     except (ImportError, AttributeError, AssertionError):
         raise ValueError(
             f"--model.host: there is no recommender {name}. Give a name of mmzoo list."
+        ) from None
+    except TypeError as error:
+        raise ValueError(
+            f"--model.host_args: the host {name} does not take them: {error}. Those of a configuration are "
+            "for the host it names; with another one give your own, or none: --model.host_args '{}'."
         ) from None

@@ -79,6 +79,12 @@ class Case:
         """The first training batch."""
         return next(iter(self.data.train_dataloader()))
 
+    def train_batches(self) -> list[Any]:
+        """The first batch of every pass of an epoch; one where there is one pass."""
+        loader = self.data.train_dataloader()
+        every = max(1, len(loader) // self.make().needs().passes)
+        return [batch for n, batch in enumerate(loader) if n % every == 0]
+
     def eval_batch(self) -> Any:  # noqa: ANN401
         """The first validation batch."""
         return next(iter(self.data.val_dataloader()))
@@ -128,12 +134,13 @@ def spoiled(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def recorded(model: Recommender, losses: list[float]) -> Iterator[None]:
-    """Collects the loss of every training step."""
-    step = model.training_step
+    """Collects the loss of every training step; of several passes an epoch, those of the last."""
+    step, last = model.training_step, model.needs().passes - 1
 
     def remember(batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
         loss = step(batch, batch_idx)
-        losses.append(float(loss.detach()))
+        if getattr(batch, "pass_", 0) == last:
+            losses.append(float(loss.detach()))
         return loss
 
     model.training_step = remember  # type: ignore[method-assign]

@@ -23,7 +23,8 @@ EPOCHS = 40
 def check_gradients(case: Case) -> None:
     """Every trainable parameter gets a gradient, every frozen one none."""
     model = case.built().train()
-    total_loss(model, case.train_batch()).backward()  # type: ignore[no-untyped-call]
+    for batch in case.train_batches():
+        total_loss(model, batch).backward()  # type: ignore[no-untyped-call]
     idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     moved = [n for n, p in model.named_parameters() if not p.requires_grad and p.grad is not None]
     assert not idle, f"Trainable parameters without a gradient: {idle}. Freeze what the loss does not use."
@@ -153,17 +154,18 @@ def check_reload(case: Case) -> None:
 
 def check_precision(case: Case) -> None:
     """bf16 gives a finite loss, nothing is in float64, and a training step never waits for the device."""
-    model, batch = case.built().train(), case.train_batch()
+    model = case.built().train()
     doubles = [n for n, t in model.state_dict().items() if t.dtype == torch.float64]
     assert not doubles, f"Parameters in float64: {doubles}."
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = total_loss(model, batch)
-    assert torch.isfinite(loss), f"The loss under bf16 is {loss}."
-    with OpRecorder() as recorder:
-        total_loss(model, batch).backward()  # type: ignore[no-untyped-call]
-    waiting = recorder.waiting()
-    assert not waiting, f"A training step makes the host wait for the device: {waiting}."
-    assert not recorder.doubles, f"A training step computes in float64: {sorted(recorder.doubles)}."
+    for batch in case.train_batches():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = total_loss(model, batch)
+        assert torch.isfinite(loss), f"The loss under bf16 is {loss}."
+        with OpRecorder() as recorder:
+            total_loss(model, batch).backward()  # type: ignore[no-untyped-call]
+        waiting = recorder.waiting()
+        assert not waiting, f"A training step makes the host wait for the device: {waiting}."
+        assert not recorder.doubles, f"A training step computes in float64: {sorted(recorder.doubles)}."
 
 
 def check_cached(case: Case) -> None:

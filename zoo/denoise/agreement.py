@@ -5,6 +5,8 @@ GUIDER ("Teach Me How to Denoise", WSDM 2025, https://doi.org/10.1145/3701551.37
 vectors of one width; nothing here is trained by its result.
 """
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -30,20 +32,20 @@ class RowWeights(NamedTuple):
     """Distance of the item's modalities, 0 for the least of the batch, 1 for the largest."""
 
 
-def modal_distance(text_ND: Tensor, image_ND: Tensor) -> Tensor:
-    """How far an item's text and picture are apart (N,), without gradient.
+def modal_distance(parts: Sequence[Tensor]) -> Tensor:
+    """How far an item's modalities are apart (N,), without gradient; of more than two, the mean of all pairs.
 
     The released code asks a Sinkhorn divergence for it; between single points that is their distance.
 
     Args:
-        text_ND: Projected texts.
-        image_ND: Projected pictures.
+        parts: Projected vectors (N, D) of each modality, at least two.
 
-    >>> modal_distance(torch.tensor([[1.0, 2.0, 2.0]]), torch.zeros(1, 3))
+    >>> modal_distance([torch.tensor([[1.0, 2.0, 2.0]]), torch.zeros(1, 3)])
     tensor([2.9999])
     """
-    apart_N: Tensor = torch.linalg.vector_norm(text_ND.detach() - image_ND.detach(), dim=1)
-    return apart_N - SELF_TERM
+    pairs = combinations([part.detach() for part in parts], 2)
+    apart = [torch.linalg.vector_norm(one_ND - other_ND, dim=1) for one_ND, other_ND in pairs]
+    return torch.stack(apart).mean(0) - SELF_TERM
 
 
 def relative_distance(distance_P: Tensor) -> Tensor:
@@ -58,26 +60,24 @@ def sign_codes(layer: nn.Module, vector_ND: Tensor) -> Tensor:
         return torch.sign(layer(vector_ND.detach().float()))
 
 
-def hash_agreement(user_PK: Tensor, text_PK: Tensor, image_PK: Tensor) -> Tensor:
-    """Share of a user's bits that an item's two codes have, from 0 to 1; a half for codes of no relation.
+def hash_agreement(user_PK: Tensor, codes: Sequence[Tensor]) -> Tensor:
+    """Share of a user's bits that an item's codes have, from 0 to 1; a half for codes of no relation.
 
     Args:
         user_PK: Codes of the users.
-        text_PK: Codes of the items' texts.
-        image_PK: Codes of their pictures.
+        codes: Codes (P, K) of the items' modalities.
 
-    >>> hash_agreement(torch.ones(1, 4), torch.ones(1, 4), torch.tensor([[1.0, 1.0, -1.0, -1.0]]))
+    >>> hash_agreement(torch.ones(1, 4), [torch.ones(1, 4), torch.tensor([[1.0, 1.0, -1.0, -1.0]])])
     tensor([0.7500])
     """
-    match_P = ((user_PK * text_PK).mean(1) + (user_PK * image_PK).mean(1)) / 2
+    match_P = torch.stack([(user_PK * code_PK).mean(1) for code_PK in codes]).mean(0)
     return ((match_P + 1) / 2).clamp(0, 1)
 
 
-def cosine_agreement(user_PD: Tensor, text_PD: Tensor, image_PD: Tensor) -> Tensor:
-    """Mean cosine of a user with an item's two modalities, from 0 to 1, without gradient."""
-    user_PD = user_PD.detach()
-    both_P = F.cosine_similarity(user_PD, text_PD.detach()) + F.cosine_similarity(user_PD, image_PD.detach())
-    return ((both_P / 2 + 1) / 2).clamp(0, 1)
+def cosine_agreement(user_PD: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Mean cosine of a user with an item's modalities (P, D), from 0 to 1, without gradient."""
+    cosines = [F.cosine_similarity(user_PD.detach(), part_PD.detach()) for part_PD in parts]
+    return ((torch.stack(cosines).mean(0) + 1) / 2).clamp(0, 1)
 
 
 def row_weights(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.collaborative import Tables
+from zoo.collaborative import Tables, rows_of
 from zoo.denoise.agreement import (
     NOISY_FROM,
     RowWeights,
@@ -18,15 +18,12 @@ from zoo.denoise.agreement import (
     row_weights,
     sign_codes,
 )
-from zoo.denoise.teachers import Teacher, Verdict
+from zoo.denoise.teachers import EDGES, Teacher, Verdict
 from zoo.graph.item_graph import ItemGraph, mean_graph_of, shares_of
 from zoo.graph.propagate import Graph, mean_over_nodes
 from zoo.losses.host import bpr
 from zoo.losses.rows import mean_of
 from zoo.types import CatalogSpec, InteractionSource
-
-EDGES = 2**18
-"""Pairs that are judged at a time."""
 
 
 class ItemGraphTeacher(Teacher):
@@ -71,15 +68,20 @@ class ItemGraphTeacher(Teacher):
         """Whether both modalities are there, whose distance weighs interactions."""
         return len(self.used_modalities) == 2
 
+    @property
+    def projects(self) -> bool:
+        """Whether features are projected to the width of users and items."""
+        return self.weighs
+
     def catalogue_rows(self) -> tuple[str, ...]:
         """The item graph has a row an item."""
         return (*super().catalogue_rows(), "item_graph")
 
     def build_parts(self, spec: CatalogSpec) -> None:
-        """Makes the tables, the empty item graph and, where pairs are weighed, the projections."""
+        """Makes the tables, the empty item graph and, where they are asked for, the projections."""
         super().build_parts(spec)
         self.item_graph = ItemGraph(self.n_items, len(self.shares) * self.knn_k)
-        if self.weighs:
+        if self.projects:
             widths = {m: spec.feature_widths[m] for m in self.used_modalities}
             self.projections = nn.ModuleDict({m: nn.Linear(w, self.width) for m, w in widths.items()})
 
@@ -97,12 +99,12 @@ class ItemGraphTeacher(Teacher):
 
     def projected(self, modality: str, item_P: Tensor) -> Tensor:
         """Projected features of some items (P, D)."""
-        vector_PD: Tensor = self.projections[modality](self.features[modality][item_P])
+        vector_PD: Tensor = self.projections[modality](rows_of(self.features[modality], item_P))
         return vector_PD
 
     def distance(self, item_P: Tensor) -> Tensor:
         """Distances of some items' modalities (P,)."""
-        return modal_distance(self.projected("text", item_P), self.projected("image", item_P))
+        return modal_distance([self.projected(m, item_P) for m in self.used_modalities])
 
     def agreement(self, user_PD: Tensor, item_P: Tensor) -> Tensor:
         """Agreement of users with items (P,), from 0 to 1; 1 where a teacher does not look at it."""
@@ -159,9 +161,9 @@ class ContrastiveTeacher(ItemGraphTeacher):
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """Ranking of all pairs; contrast of the clean ones."""
         user_UD, item_ID = self.thinned()
-        user_BD = user_UD[user_B]
-        above_B, below_B = (user_BD * item_ID[positive_B]).sum(1), (user_BD * item_ID[negative_B]).sum(1)
-        parts = {"bpr": bpr(above_B, below_B)}
+        user_BD = rows_of(user_UD, user_B)
+        above_BD, below_BD = rows_of(item_ID, positive_B), rows_of(item_ID, negative_B)
+        parts = {"bpr": bpr((user_BD * above_BD).sum(1), (user_BD * below_BD).sum(1))}
         if self.weighs:
             clean_B = self.row_weights(user_BD, positive_B).clean_P
             parts["contrast"] = self.contrast_weight * self.contrast(user_BD, positive_B, clean_B.float())
@@ -218,8 +220,8 @@ class HashTeacher(ItemGraphTeacher):
         """Distances and codes of all items."""
         if self._constant is None:
             all_I = torch.arange(self.n_items, device=self.edge_2E.device)
-            code = {m: sign_codes(self.hashes[m], self.projected(m, all_I)) for m in self.used_modalities}
-            self._constant = ItemConstants(super().distance(all_I), code["text"], code["image"])
+            codes = [sign_codes(self.hashes[m], self.projected(m, all_I)) for m in self.used_modalities]
+            self._constant = ItemConstants(super().distance(all_I), codes)
         return self._constant
 
     def distance(self, item_P: Tensor) -> Tensor:
@@ -229,16 +231,15 @@ class HashTeacher(ItemGraphTeacher):
     def agreement(self, user_PD: Tensor, item_P: Tensor) -> Tensor:
         """Bits in common, or with the fixed rule the cosine."""
         if self.fixed:
-            text_PD, image_PD = self.projected("text", item_P), self.projected("image", item_P)
-            return cosine_agreement(user_PD, text_PD, image_PD)
-        _, text_IK, image_IK = self.constants()
-        return hash_agreement(sign_codes(self.hashes["user"], user_PD), text_IK[item_P], image_IK[item_P])
+            return cosine_agreement(user_PD, [self.projected(m, item_P) for m in self.used_modalities])
+        codes = [code_IK[item_P] for code_IK in self.constants().codes]
+        return hash_agreement(sign_codes(self.hashes["user"], user_PD), codes)
 
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """Ranking in which every pair has its weight; with the fixed rule the contrast as well."""
         user_UD, item_ID = self.thinned()
-        user_BD = user_UD[user_B]
-        gap_B = (user_BD * (item_ID[positive_B] - item_ID[negative_B])).sum(1)
+        user_BD = rows_of(user_UD, user_B)
+        gap_B = (user_BD * (rows_of(item_ID, positive_B) - rows_of(item_ID, negative_B))).sum(1)
         if not self.weighs:
             return {"bpr": -F.logsigmoid(gap_B).mean()}
         weight_B = self.row_weights(user_BD, positive_B).weight_P
@@ -252,5 +253,5 @@ class ItemConstants(NamedTuple):
     """What the released rule knows of every item."""
 
     distance_I: Tensor
-    text_code_IK: Tensor
-    image_code_IK: Tensor
+    codes: list[Tensor]
+    """Bits (I, K) of each modality."""

@@ -13,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
 from zoo.graph.build import drop_edges
 from zoo.graph.propagate import Graph, propagate
 from zoo.losses.host import half_squares
 from zoo.types import CatalogSpec
+
+EDGES = 2**18
+"""Pairs that are judged at a time."""
 
 
 class Verdict(NamedTuple):
@@ -137,7 +140,8 @@ class LayerGCNTeacher(Teacher):
     def losses(self, user_B: Tensor, positive_B: Tensor, negative_B: Tensor) -> dict[str, Tensor]:
         """Summed ranking loss without its largest parts, and the squares of the rows it is computed from."""
         user_UD, item_ID = self.thinned()
-        gap_B = (user_UD[user_B] * (item_ID[positive_B] - item_ID[negative_B])).sum(1)
+        gap_BD = rows_of(item_ID, positive_B) - rows_of(item_ID, negative_B)
+        gap_B = (rows_of(user_UD, user_B) * gap_BD).sum(1)
         loss_B = (-F.logsigmoid(gap_B)).sort().values
         kept_B = torch.arange(len(loss_B), device=loss_B.device) < len(loss_B) - self.n_dropped(len(loss_B))
         if self.training:

@@ -11,6 +11,7 @@ items. Only the student is evaluated.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -19,8 +20,11 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from zoo.collaborative import CollaborativeRecommender, Tables
+from zoo.collaborative import CollaborativeRecommender, Tables, rows_of
+from zoo.denoise.gradients import give, gradients_of, require_unscaled, trained
 from zoo.denoise.modal_teachers import ContrastiveTeacher, HashTeacher
+from zoo.denoise.profile_teacher import ProfileTeacher
+from zoo.denoise.recovery import Named, recovery, write_verdict
 from zoo.denoise.teachers import LayerGCNTeacher, Teacher, Verdict
 from zoo.factory import create_host, refuse_training_options
 from zoo.losses.full_kl import Scorer, full_kl
@@ -33,6 +37,7 @@ TEACHERS: dict[str, type[Teacher]] = {
     "hash": HashTeacher,
     "contrast": ContrastiveTeacher,
     "layergcn": LayerGCNTeacher,
+    "profile": ProfileTeacher,
 }
 TEACHER, STUDENT = 0, 1
 """The passes of an epoch, and the optimisers."""
@@ -52,6 +57,11 @@ class GuidedBatch(NamedTuple):
         """User rows of the pairs."""
         return self.pairs.user_B
 
+    @property
+    def pass_(self) -> int:
+        """Pass of the epoch."""
+        return self.pairs.pass_
+
 
 class GUIDER(CollaborativeRecommender):
     """A student recommender, and a teacher that weighs interactions.
@@ -62,7 +72,8 @@ class GUIDER(CollaborativeRecommender):
         host: The student: short name or class path of a collaborative recommender.
         host_args: Arguments of the student.
         teacher: ``hash``: that of the released source; ``contrast``: that of the released logs; ``layergcn``:
-            on ids, with loss truncation.
+            on ids, with loss truncation; ``profile``: ours, which trusts a pair as far as the item is like
+            the user's other items. Results with it are GUIDER-fixed.
         teacher_args: Arguments of the teacher, see ``zoo.denoise``.
         modalities: Modalities that student and teacher read, where they read any.
         kd: Distillation: ``kl`` over all items, mixed with the student's loss by the gradients' least norm;
@@ -84,7 +95,7 @@ class GUIDER(CollaborativeRecommender):
         self,
         host: str = "freedom",
         host_args: dict[str, Any] | None = None,
-        teacher: Literal["hash", "contrast", "layergcn"] = "hash",
+        teacher: Literal["hash", "contrast", "layergcn", "profile"] = "hash",
         teacher_args: dict[str, Any] | None = None,
         modalities: Sequence[str] | None = None,
         kd: Literal["kl", "sinkhorn"] = "kl",
@@ -213,7 +224,8 @@ class GUIDER(CollaborativeRecommender):
         """
         user_UD, item_ID = self.host.propagate()
         guide_UD, guide_ID = self.guide()
-        student, teacher = Scorer(user_UD[user_V], item_ID), Scorer(guide_UD[user_V], guide_ID)
+        student = Scorer(rows_of(user_UD, user_V), item_ID)
+        teacher = Scorer(rows_of(guide_UD, user_V), guide_ID)
         if self.kd == "kl":
             return full_kl(student, teacher, share_V)
         clouds = Cloud(*student), Cloud(*teacher)
@@ -240,7 +252,7 @@ class GUIDER(CollaborativeRecommender):
             The sum of the parts, for callbacks; what moved the student is their mixture.
         """
         batch = batch if isinstance(batch, GuidedBatch) else guided(batch)
-        which = batch.pairs.pass_
+        which = batch.pass_
         parts = self.training_loss(batch)
         if which == TEACHER:
             self._guide = None
@@ -264,25 +276,15 @@ class GUIDER(CollaborativeRecommender):
         return mixed(own, guide, mix)
 
     def _gradients(self, parts: dict[str, Tensor], model: nn.Module) -> Gradients:
-        """Gradients of a model's trained parameters, their mean over the processes."""
-        loss = torch.stack(list(parts.values())).sum()
-        found = torch.autograd.grad(loss, trained(model), allow_unused=True)
-        if self.trainer.world_size == 1:
-            return found
-        reduce = self.trainer.strategy.reduce
-        # A part that a batch does not reach on one process, another may.
-        full = (torch.zeros_like(p) if g is None else g for p, g in zip(trained(model), found, strict=True))
-        return [cast(Tensor, reduce(g, reduce_op="mean")) for g in full]
+        return gradients_of(self, torch.stack(list(parts.values())).sum(), trained(model))
 
     def _move(self, which: int, gradients: Gradients) -> None:
         """A step of one of both optimisers and of its schedule."""
         optimizer = cast(list[LightningOptimizer], self.optimizers())[which]
         parameters = trained(self.both[which])
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        give(parameters, gradients)
         optimizer.step()
-        for parameter in parameters:
-            parameter.grad = None
+        give(parameters, [None] * len(parameters))
         schedulers = cast(list[Any] | None, self.lr_schedulers())
         if schedulers and self.schedule != "exponential":
             schedulers[which].step()
@@ -300,11 +302,7 @@ class GUIDER(CollaborativeRecommender):
         Raises:
             ValueError: Gradients would need scaling.
         """
-        if str(self.trainer.precision).startswith("16"):
-            raise ValueError(
-                f"{type(self).__name__} mixes gradients of two losses, which cannot be scaled one by one: "
-                f"--trainer.precision {self.trainer.precision} does not go with it. Take bf16-mixed or 32."
-            )
+        require_unscaled(self)
         source = self.source_of_optimizer()
         found: list[Any] = []
         for which, model in enumerate(self.both):
@@ -325,10 +323,21 @@ class GUIDER(CollaborativeRecommender):
         """What the teacher makes of every training pair, in the data's order."""
         return self.teacher.verdict()
 
-
-def trained(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters a model trains, in order."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def on_test_end(self) -> None:
+        """Leaves ``noise.parquet`` beside the results, and says how planted noise was found."""
+        super().on_test_end()
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # asked by all ranks
+        if not self.trainer.is_global_zero:
+            return
+        verdict, items = self.noise_scores(), cast(InteractionSource, self.items)
+        write_verdict(folder, verdict, items, cast(Named, getattr(self.trainer, "datamodule", None)))
+        if items.noise_E is not None:
+            found = recovery(verdict, items.noise_E)
+            print(
+                f"Planted noise, {int(items.noise_E.sum()):,} of {len(items.noise_E):,} training pairs: AUC "
+                f"{found['suspicion']:.3f} by what the teacher judges by, {found['weight']:.3f} by its "
+                "weights (chance 0.500)."
+            )
 
 
 def guided(batch: InteractionBatch) -> GuidedBatch:
