@@ -118,6 +118,9 @@ def complete_items(items: pl.DataFrame, names: pl.Series, report: Report) -> pl.
     rows, _ = _known_rows(distinct, items["item"])
     unknown = distinct.filter(rows.is_null()).str.strip_chars().unique(maintain_order=True)
     unknown = unknown.filter(unknown != "").alias("item")
+    # Of 7 and 7.0 in one file the second is the first, from a row that went through another program.
+    whole = unknown.str.extract(r"^(\d+)\.0+$")
+    unknown = unknown.filter(~whole.is_in(unknown.to_list()).fill_null(False))
     report.count("items are in interactions only: the item table tells nothing of them", len(unknown))
     if 2 * len(unknown) > len(distinct):
         raise _mostly_unknown(unknown, len(items), f"{len(unknown):,} of {len(distinct):,} items")

@@ -35,7 +35,7 @@ def histories_of(
 
 
 def steps(rng: np.random.Generator, history: list[str]) -> npt.NDArray[np.int64]:
-    """Time between an interaction and the one before: some neighbours have equal times, but not the same item."""
+    """Time since the interaction before: some neighbours have equal times, but not the same item."""
     waits = rng.integers(0, 3, len(history))
     waits[::2] += 1
     waits[1:][np.array(history[1:]) == np.array(history[:-1])] += 1
