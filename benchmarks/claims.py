@@ -50,7 +50,7 @@ def references(data: Demo, oracles: Mapping[str, tuple[str, ...]]) -> dict[str, 
     return {name: float((rank_U <= 10).mean()) for name, rank_U in ranks.items()}
 
 
-def train(options: Sequence[str], seed: int, folder: Path) -> float:
+def train(options: Sequence[str], seed: int, folder: Path, metric: str = METRIC) -> float:
     """Runs ``mmzoo fit`` once, unless an earlier call did, and reads its test metric."""
     results = folder / "results.json"
     if not results.is_file():
@@ -60,11 +60,11 @@ def train(options: Sequence[str], seed: int, folder: Path) -> float:
         if done.returncode:
             sys.exit(f"{' '.join(line)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
-    return float(next(row["metrics"][METRIC] for row in rows if row["slice_name"] == "all"))
+    return float(next(row["metrics"][metric] for row in rows if row["slice_name"] == "all"))
 
 
 def train_all(
-    rows: Mapping[str, Sequence[str]], seeds: int, jobs: int, folder: Path
+    rows: Mapping[str, Sequence[str]], seeds: int, jobs: int, folder: Path, metric: str = METRIC
 ) -> dict[str, list[float]]:
     """Every row with every seed, several at a time; a second call goes on where the first one stopped.
 
@@ -72,7 +72,8 @@ def train_all(
         rows: Name of a row -> options of ``mmzoo fit``.
         seeds: Seeds from 0 on.
         jobs: Runs at a time.
-        folder: Of the runs.
+        folder: Of the runs; that of a run is ``<name>-<seed>``.
+        metric: What is read of each run's results.
 
     Returns:
         Name of a row -> its metric by seed.
@@ -80,16 +81,18 @@ def train_all(
     wanted = [(name, seed) for seed in range(seeds) for name in rows]
 
     def one(what: tuple[str, int]) -> float:
-        return train(rows[what[0]], what[1], folder / f"{what[0]}-{what[1]}")
+        return train(rows[what[0]], what[1], folder / f"{what[0]}-{what[1]}", metric)
 
     with ThreadPoolExecutor(jobs) as pool:
         values = list(tqdm(pool.map(one, wanted), total=len(wanted), desc="Runs"))
     return {name: [v for (n, _), v in zip(wanted, values, strict=True) if n == name] for name in rows}
 
 
-def print_table(fixed: Mapping[str, float], rows: Mapping[str, Sequence[float]]) -> None:
+def print_table(
+    fixed: Mapping[str, float], rows: Mapping[str, Sequence[float]], metric: str = METRIC
+) -> None:
     """Reference rows, then trained rows with their standard deviation over seeds."""
-    print(f"| {METRIC}, test | mean ± standard deviation |\n|---|---|")
+    print(f"| {metric}, test | mean ± standard deviation |\n|---|---|")
     for name, value in fixed.items():
         print(f"| {name} | {value:.4f} |")
     for name, found in rows.items():

@@ -192,3 +192,12 @@ def test_modalities_reach_student_and_teacher() -> None:
     model = GUIDER(host="vbpr", modalities=["text"])
     assert model.needs().features == {"text"}
     assert GUIDER(host="lightgcn", modalities=["text"]).needs().features == {"text"}
+
+
+@pytest.mark.parametrize("host", ["bpr", "lightgcn", "bm3", "lattice", "mgcn", "dragon"])
+def test_any_host_is_a_student(data: DemoCF, tmp_path: Path, host: str) -> None:
+    torch.manual_seed(0)
+    model = GUIDER(**{**SMALL, "host": host, "host_args": {"width": 8}})
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(model, datamodule=data)
+    assert torch.isfinite(run.callback_metrics["train/kd"])
