@@ -12,7 +12,7 @@ from tests.data_makers.captions import write_captions
 from tests.miniature import TEXT
 from zoo.types import ModelNeeds
 
-CACHED = {**TEXT, "cached": True, "tune": "none"}
+CACHED = {**TEXT, "weights": None, "cached": True, "tune": "none"}
 
 
 def prepared(root: Path, needs: ModelNeeds) -> Demo:
