@@ -285,6 +285,7 @@ def run(
 def quiet_the_libraries() -> None:
     """Leaves out what the libraries say about themselves and no user can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # lightning 2.6
+    warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`.*")  # on purpose
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are gathers
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_not_advertising)
 
