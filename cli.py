@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import yaml
 
 from zoo import __version__
-from zoo.names import Kind, config_file, config_root, recipe_file, short_names
-from zoo.options import encoder_nulls, flatten, take_option
+from zoo.names import Kind, config_file, config_root, near, recipe_file, short_names
+from zoo.options import encoder_nulls, flatten, shared_words, take_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,7 @@ commands:
   curves     quality against noise or what leaks, arms with and without a method; table and picture
   fair       hosts with and without FMMRec: what each recommends and what attackers tell from it; one table
   attack     what attackers tell of user attributes from the vectors of a checkpoint
+  data       prepare, check, count or show a data set: mmzoo data --help
   list       models, data sets, studies and encoders
 
 examples:
@@ -185,6 +186,37 @@ def experiment(name: str, argv: "Sequence[str]") -> None:
         sys.exit(128 + signal.SIGINT)
 
 
+def data_tools(argv: "Sequence[str]") -> None:
+    """Runs ``mmzoo data ACTION``; help and wrong names are answered before anything large is imported."""
+    from datamodules.tools import ACTIONS, HELP
+
+    if not argv or "-h" in argv or "--help" in argv or argv[0] == "help":
+        print(HELP, end="")
+        return
+    action, rest = argv[0], list(argv[1:])
+    if action not in ACTIONS:
+        close = near(action, list(ACTIONS))
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        sys.exit(f"mmzoo data: there is no action '{action}'.{hint} Known: {', '.join(ACTIONS)}.")
+    from zoo.experiments.command import words_of
+
+    sys.path.append(os.getcwd())
+    try:
+        shared, own = shared_words(words_of(rest))
+        if not any(word.startswith(("--data=", "--data.help")) for word in shared):
+            raise ValueError(f"data {action}: add --data NAME, one of {', '.join(short_names('data'))}.")
+        expanded = expand_names(["fit", *shared])
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"mmzoo: {error}")
+    from datamodules.module import DataModule
+    from zoo.data_command import run
+    from zoo.experiments.panels import draw_panels
+
+    function = getattr(import_module(f"datamodules.tools.{action}"), action)
+    given = {"draw": draw_panels} if action == "stats" else {}
+    run(DataModule, function, expanded.argv[1:], own, expanded.data, given)
+
+
 def main(args: "Sequence[str] | None" = None) -> None:
     """Entry point of the ``mmzoo`` command."""
     argv = list(sys.argv[1:] if args is None else args)
@@ -197,13 +229,14 @@ def main(args: "Sequence[str] | None" = None) -> None:
     if argv[0] == "list":
         print_list()
         return
+    if argv[0] == "data":
+        data_tools(argv[1:])
+        return
     if argv[0] in EXPERIMENTS:
         experiment(argv[0], argv[1:])
         return
     if argv[0] not in COMMANDS:
-        from zoo.names import near
-
-        known = [*COMMANDS, *EXPERIMENTS, "list"]
+        known = [*COMMANDS, *EXPERIMENTS, "data", "list"]
         close = near(argv[0], known)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         sys.exit(f"mmzoo: there is no command '{argv[0]}'.{hint} Known: {', '.join(known)}.")

@@ -45,7 +45,7 @@ def test_heavy_libraries_stay_in_their_files() -> None:
 
 def test_help_and_list_import_no_heavy_library() -> None:
     code = (
-        "import sys, cli; cli.main(['--help']); cli.main(['list']); "
+        "import sys, cli; cli.main(['--help']); cli.main(['list']); cli.main(['data', '--help']); "
         "sys.exit(int(bool({'torch', 'transformers', 'timm', 'lightning'} & set(sys.modules))))"
     )
     result = subprocess.run(

@@ -7,7 +7,8 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,7 @@ class ZooCLI(LightningCLI):
     def _label(self, config: Namespace) -> str:
         """``<data>-<subset>/<model>``."""
         data, _, model = self.label.partition("/")
-        arguments = config.data.get("init_args")
-        for key in ("subset", "size", "name"):
-            if arguments is not None and isinstance(arguments.get(key), str):
-                data += f"-{arguments[key]}"
-        return f"{data or 'data'}/{model or 'model'}"
+        return f"{data_label(data, config.data)}/{model or 'model'}"
 
     def after_instantiate_classes(self) -> None:
         """Takes the towers' architecture from a checkpoint to come: nothing is loaded to be overwritten.
@@ -249,6 +246,20 @@ class ZooCLI(LightningCLI):
         )
 
 
+def data_label(name: str, data: Namespace) -> str:
+    """``<data>-<subset>``.
+
+    Args:
+        name: Of the data set; may be empty.
+        data: Its class and arguments.
+    """
+    arguments = data.get("init_args")
+    for key in ("subset", "size", "name"):
+        if arguments is not None and isinstance(arguments.get(key), str):
+            name += f"-{arguments[key]}"
+    return name or "data"
+
+
 def is_child_rank() -> bool:
     """Whether this process was started by another rank of the same run."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
@@ -275,11 +286,19 @@ def run(
     """Parses and runs one command; a failure the user can act on ends in its message, not in a traceback."""
     quiet_the_libraries()
     try:
-        ZooCLI(data_class, argv, label, typed)
-    except (CheckpointMismatchError, FeatureStoreError, FloatingPointError, OSError, ValueError) as error:
-        sys.exit(f"mmzoo: {heart(error)}\n(The traceback is in {keep_traceback(error)}.)")
+        with readable_errors():
+            ZooCLI(data_class, argv, label, typed)
     finally:
         os.environ.pop(RUN_DIR, None)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Ends the program with the message of a failure that the user can act on."""
+    try:
+        yield
+    except (CheckpointMismatchError, FeatureStoreError, FloatingPointError, OSError, ValueError) as error:
+        sys.exit(f"mmzoo: {heart(error)}\n(The traceback is in {keep_traceback(error)}.)")
 
 
 def quiet_the_libraries() -> None:

@@ -51,6 +51,20 @@ def option_names(argv: Iterable[str]) -> list[str]:
     return [word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")]
 
 
+def shared_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Options of data and model, which mean the same to all commands, and the others.
+
+    >>> shared_words(["--data=demo", "--data.size=tiny", "--count=3"])
+    (['--data=demo', '--data.size=tiny'], ['--count=3'])
+    """
+    shared: list[str] = []
+    others: list[str] = []
+    for word in words:
+        of_both = word.partition("=")[0].partition(".")[0] in ("--data", "--model")
+        (shared if of_both else others).append(word)
+    return shared, others
+
+
 def encoder_nulls(words: list[str]) -> list[str]:
     """Writes a null field of an encoder as JSON: one level deeper, jsonargparse reads ``null`` as a word.
 

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
@@ -15,6 +15,8 @@ from zoo.names import near
 class ZooParser(LightningArgumentParser):
     """A parser whose errors say, in the user's words, what is wrong and what is near."""
 
+    more: ClassVar[str] = "--print_config shows every option."
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program with the heart of an error instead of the whole chain of nested types."""
         unknown = UNKNOWN_OPTION.search(message)
@@ -24,7 +26,7 @@ class ZooParser(LightningArgumentParser):
             known = {str(action.dest).rpartition(".")[2] for action in self._actions} | argument_names()
             close = near(name.rpartition(".")[2], sorted(known))
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            text = f"there is no option '{name}'.{hint} --print_config shows every option."
+            text = f"there is no option '{name}'.{hint} {self.more}"
         self.exit(2, f"mmzoo: {text}\n")
 
 
