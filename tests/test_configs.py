@@ -10,8 +10,9 @@ import yaml
 import cli
 from datamodules.mmrec import MMRec
 from tests.miniature import fitting_data
-from zoo.experiments import sweep, transfer
+from zoo.experiments import curves, sweep, transfer
 from zoo.experiments.command import split_line
+from zoo.experiments.curve_runs import first_jobs
 from zoo.experiments.grid import combinations
 from zoo.experiments.study import load_study
 from zoo.names import config_file, config_root, short_names
@@ -83,6 +84,9 @@ def test_every_value_of_a_study_makes_a_model(name: str, tmp_path: Path) -> None
         plan = sweep.plan(arguments, typed)
         assert len({combination.name for combination in combinations(plan.axes, "grid")}) > 1
         sweep.check_axes(plan, plan.jobs(tmp_path), cli.check_line)
+    elif command == "curves":
+        drawn, _ = curves.plan(*split_line(curves.parser(), ["--study", name]))
+        curves.check_lines(first_jobs(drawn, tmp_path), cli.check_line)
     else:
         arguments, typed = split_line(transfer.parser(), ["--study", name])
         matrix = transfer.plan(arguments, load_study(name, "transfer", transfer.STUDY), typed)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from zoo.experiments import cost, sweep, transfer
+from zoo.experiments import cost, curves, sweep, transfer
 from zoo.experiments.command import split_line
 from zoo.experiments.study import load_study
 from zoo.names import short_names
@@ -31,11 +31,13 @@ def test_the_commands_expand() -> None:
 
 
 def test_the_commands_of_many_runs_are_understood() -> None:
-    lines = re.findall(r"^mmzoo (sweep|transfer|cost) ([^#\n`]*)", README.read_text(), re.MULTILINE)
-    assert {command for command, _ in lines} == {"sweep", "transfer", "cost"}
+    lines = re.findall(r"^mmzoo (sweep|transfer|cost|curves) ([^#\n`]*)", README.read_text(), re.MULTILINE)
+    assert {command for command, _ in lines} == {"sweep", "transfer", "cost", "curves"}
     for command, options in lines:
         if command == "sweep":
             assert sweep.plan(*split_line(sweep.parser(), options.split())).axes
+        elif command == "curves":
+            assert curves.plan(*split_line(curves.parser(), options.split()))[0].every()
         elif command == "cost":
             plan = cost.plan(*split_line(cost.parser(), options.split()))
             assert set(plan.models) <= set(short_names("model"))

@@ -86,7 +86,8 @@ class Curves(NamedTuple):
             line = [f"--model={arm.model}", f"--data={self.data}", *self.options, *arm.options]
             line += [*self.levels.get(key.level, []), *self.typed, f"--seed_everything={seed}"]
             folder = self.folder(out, key, seed)
-            jobs.append(Job(str(folder.relative_to(out)), folder, tuple(_filled(w, known) for w in line)))
+            name = "/".join([key.arm, *([] if key.level == ONLY else [key.level]), f"seed{seed}"])
+            jobs.append(Job(name, folder, tuple(_filled(word, known) for word in line)))
         return jobs
 
 

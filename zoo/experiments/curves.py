@@ -179,7 +179,9 @@ def axes_of(arguments: argparse.Namespace, study: Mapping[str, Any]) -> tuple[Ax
     name = axis.name if axis else LEVEL
     level_title = name if levels else str(study.get("level_title", name))
     quantity = None if x == LEVEL else Quantity.of(x, "--x")
-    return axis, Axes(quantity, Quantity.of(arguments.y or study.get("y", DEFAULT_Y), "--y"), level_title)
+    return axis, Axes(
+        quantity, Quantity.of(arguments.y or study.get("y", DEFAULT_Y), "--y"), name, level_title
+    )
 
 
 def _name(levels: object) -> str:

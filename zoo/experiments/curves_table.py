@@ -23,7 +23,10 @@ class Axes(NamedTuple):
     x: Quantity | None
     """None for the level's own number."""
     y: Quantity
+    level: str
+    """What a level sets, heading its column."""
     level_title: str
+    """The same in words, for the picture."""
 
     @property
     def measured(self) -> list[Quantity]:
@@ -102,7 +105,7 @@ def differences_of(curves: Curves, points: Points, axes: Axes) -> Differences:
 def table_of(points: Points, differences: Differences, axes: Axes) -> Table:
     """The table that is printed: a line a point."""
     quantities = axes.measured[::-1]
-    header = ["arm", axes.level_title, *(q.title for q in quantities)]
+    header = ["arm", axes.level, *(q.title for q in quantities)]
     header += [f"{q.title}: {part}" for q in axes.measured for part in ("minus partner", "95 %", "p")]
     rows = []
     for key, point in points.items():
@@ -128,19 +131,22 @@ def _cells(found: Difference | None) -> list[str]:
 def caption(curves: Curves, differences: Differences, axes: Axes) -> str:
     """How to read the table."""
     text = f"Mean ± standard deviation over {curves.seeds} seed{'s' * (curves.seeds > 1)}."
-    tests = [len(found) for found in differences.values()]
-    if any(tests):
+    found = differences[axes.y.name]
+    if found:
         partners: dict[str, list[str]] = {}
-        for key in differences[axes.y.name]:
+        for key in found:
             partner = curves.partner_of(key)
             assert partner is not None  # whoever has a difference has one
             partners.setdefault(partner.arm, [])
             if key.arm not in partners[partner.arm]:
                 partners[partner.arm].append(key.arm)
         who = "; ".join(f"of {', '.join(arms)}: {partner}" for partner, arms in partners.items())
+        text += f" Partner {who}; at equal level and seed."
+    tests = sum(not math.isnan(each.p_holm) for each in found.values())
+    if tests:
         text += (
-            f" Partner {who}; at equal level and seed. Paired t over seeds, two-sided, corrected for "
-            f"{max(tests)} comparison{'s' * (max(tests) > 1)} (Holm)."
+            f" Paired t over seeds, two-sided, corrected for {tests} comparison{'s' * (tests > 1)} of a "
+            "quantity (Holm)."
         )
     return text
 
@@ -160,7 +166,7 @@ def write(out: Path, curves: Curves, points: Points, differences: Differences, a
     content: dict[str, Any] = {
         **curves.settings(),
         "seeds": curves.seeds,
-        "x": axes.level_title if axes.x is None else axes.x.name,
+        "x": axes.level if axes.x is None else axes.x.name,
         "y": axes.y.name,
         "points": [{**line, "values": points[key].values} for line, key in zip(lines, points, strict=True)],
         "differences": [
@@ -174,7 +180,7 @@ def write(out: Path, curves: Curves, points: Points, differences: Differences, a
     drawn = curves_of(points, axes)
     if drawn:
         x_title = axes.level_title if axes.x is None else axes.x.long_title
-        note = f"mean ± sd of {curves.seeds} seed{'s' * (curves.seeds > 1)}"
+        note = f"mean ± sd of {curves.seeds} seeds" if curves.seeds > 1 else "one seed"
         part = out / "curves.png.part"
         beside = f"beside marks: {axes.level_title}" if curves.levels and axes.x is not None else ""
         image = draw_curves(drawn, x_title, axes.y.long_title, note, axes.x is None, beside)
