@@ -123,6 +123,10 @@ class RecDataModule(DataModule, ABC):
             DataNotFoundError: If one is missing.
         """
 
+    def table_options(self) -> list[object]:
+        """What else the tables depend on; mostly nothing."""
+        return []
+
     @abstractmethod
     def read_tables(self) -> Tables:
         """Reads the raw files."""
@@ -217,9 +221,8 @@ class RecDataModule(DataModule, ABC):
         )
 
     def _tables_folder(self) -> Path:
-        return (
-            self.cache / f"tables-{digest([LAYOUT, self.cache_name, *map(file_stamp, self.table_files())])}"
-        )
+        made_of = [LAYOUT, self.cache_name, *map(file_stamp, self.table_files()), *self.table_options()]
+        return self.cache / f"tables-{digest(made_of)}"
 
     def _windows_folder(self) -> Path:
         cut = [self.max_len, self.min_len, self.windowing]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from datamodules.errors import BadTableError
-from datamodules.table_files import NEVER, read_plain
+from datamodules.table_files import NEVER, quoted_rows, read_plain
 from datamodules.tables import Report
 
 SEPARATORS = (",", "\t", ";", "|")
@@ -131,6 +131,42 @@ def read_columns(
             f"Expected lines with the columns {', '.join(columns)} in {path}, found none. Is it complete?"
         )
     return table
+
+
+def read_quoted(
+    path: Path, layout: Layout, places: Mapping[str, int], report: Report, header: bool = True
+) -> dict[str, list[str]]:
+    """Columns of a table of items, whose cells may be quoted; what is beyond the last column joins it.
+
+    Args:
+        path: The file.
+        layout: What it is made of.
+        places: Name -> place, from 0.
+        report: Takes what was wrong with rows.
+        header: Whether the first row is one.
+
+    Raises:
+        BadTableError: If a quote never closes.
+    """
+    columns: dict[str, list[str]] = {name: [] for name in places}
+    width = len(layout.first)
+    short = long = headers = 0
+    for number, row in enumerate(quoted_rows(path, ", ".join(layout.first), layout.separator)):
+        if header and tuple(cell.strip() for cell in row) == layout.first:
+            headers += number > 0
+            continue
+        if not any(cell.strip() for cell in row):
+            continue
+        short += len(row) < width
+        long += len(row) > width
+        if len(row) > width:
+            row = [*row[: width - 1], layout.separator.join(row[width - 1 :])]
+        for name, place in places.items():
+            columns[name].append(row[place].strip() if place < len(row) else "")
+    report.count("rows of the item table repeated its header and were dropped", headers)
+    report.count("rows of the item table had too few columns: the missing ones count as empty", short)
+    report.count("rows of the item table had too many columns: what is beyond the last joined it", long)
+    return columns
 
 
 def _fast(path: Path, layout: Layout, columns: Mapping[str, int], header: bool) -> pl.DataFrame | None:

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from datamodules.errors import BadTableError
-from datamodules.headed_files import Layout, find_columns, simplified, sniff
-from datamodules.table_files import quoted_rows
+from datamodules.headed_files import find_columns, read_quoted, simplified, sniff
 from datamodules.tables import Report
 
 TEXTS = ("title", "tag", "description")
@@ -118,26 +117,3 @@ def read_items(path: Path, report: Report) -> pl.DataFrame:
     )
     report.count("counters of items are no numbers and were left out", unreadable)
     return table.with_columns(numbers)
-
-
-def read_quoted(path: Path, layout: Layout, places: dict[str, int], report: Report) -> dict[str, list[str]]:
-    """Columns of a file with a header and quoted cells; what is beyond the last column joins it."""
-    columns: dict[str, list[str]] = {name: [] for name in places}
-    width = len(layout.first)
-    short = long = headers = 0
-    for number, row in enumerate(quoted_rows(path, ", ".join(layout.first), layout.separator)):
-        if tuple(cell.strip() for cell in row) == layout.first:
-            headers += number > 0
-            continue
-        if not any(cell.strip() for cell in row):
-            continue
-        short += len(row) < width
-        long += len(row) > width
-        if len(row) > width:
-            row = [*row[: width - 1], layout.separator.join(row[width - 1 :])]
-        for name, place in places.items():
-            columns[name].append(row[place].strip() if place < len(row) else "")
-    report.count("rows of the item table repeated its header and were dropped", headers)
-    report.count("rows of the item table had too few columns: the missing ones count as empty", short)
-    report.count("rows of the item table had too many columns: what is beyond the last joined it", long)
-    return columns
