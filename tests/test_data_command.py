@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def test_prepared_files_are_the_same_to_the_byte(tmp_path: Path, capsys: pytest.
     wrong = ["data", "prepare", "--data", "nineRec", "--data.root", str(tmp_path / "raw"), *options]
     assert "pixels.npy. Something changed or damaged" in failed(wrong, capsys)
     assert manifest(tmp_path / "two") == sums
+
+
+def test_a_copy_of_the_raw_files_gives_the_same_fingerprint(tmp_path: Path) -> None:
+    make_ninerec(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
+    for root in ("one", "two"):
+        options = ["--data.cache_dir", str(tmp_path / "cache" / root), "--model", "morec"]
+        assert data("prepare", tmp_path / root, tmp_path / "out", *options) == 0
+    first, second = (manifest(tmp_path / "cache" / root) for root in ("one", "two"))
+    assert first.keys() != second.keys()
+    assert sorted(first.values()) == sorted(second.values())
+    found = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*/*/manifest.json")]
+    assert found[0]["sha256"] == found[1]["sha256"]
 
 
 def test_only_some_of_a_models_modalities_are_prepared(tmp_path: Path) -> None:

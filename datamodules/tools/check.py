@@ -16,9 +16,9 @@ from datamodules.errors import DataNotFoundError
 from datamodules.mmrec import MMRec
 from datamodules.module import DataModule
 from datamodules.raw_content import FramesContent, RawContent
-from datamodules.tables import Report, Tables
+from datamodules.tables import Tables
 from datamodules.tools.check_layout import check_layout
-from datamodules.tools.look import KINDS, Finding, Limits, Looked, look
+from datamodules.tools.look import KINDS, Finding, Limits, Looked, look, table_findings
 from datamodules.tools.raw import MODALITIES, known_kind, make_generated, open_contents
 from datamodules.tools.texts import aligned, names_of
 from zoo.types import ModelNeeds
@@ -62,8 +62,8 @@ def check(
     make_generated(data, asked or MODALITIES)
     findings: list[Finding] = []
     notes: list[str] = []
-    names = ", ".join(path.name for path in data.table_files())
-    print(f"{data.cache_name}: {names} in {data.table_files()[0].parent}")
+    names = ", ".join(os.path.relpath(path, data.root) for path in data.table_files())
+    print(f"{data.cache_name}: {names} in {data.root}")
     try:
         tables = data.read_tables()
     except DataNotFoundError:
@@ -88,12 +88,6 @@ def check(
             findings.append(Finding("", modality, "missing", "yes", "", f"Not looked at: {error}"))
         notes += _strangers(raw)
     return report(findings, notes, out, sizes)
-
-
-def table_findings(found: Report, files: str) -> list[Finding]:
-    """What reading left out: reports say ``dropped`` of it, and of nothing else."""
-    lost = [line for line in found.lines() if "dropped" in line]
-    return [Finding("", "table", "dropped", "yes", files, line) for line in lost]
 
 
 def _short_histories(tables: Tables, min_len: int) -> list[str]:

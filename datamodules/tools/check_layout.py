@@ -9,7 +9,7 @@ from datamodules.errors import BadTableError, DataNotFoundError
 from datamodules.features import FILES, FeatureFile, open_features
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import read_layout
-from datamodules.tools.look import Finding
+from datamodules.tools.look import Finding, table_findings
 
 _BLOCK = 4096
 
@@ -29,8 +29,7 @@ def check_layout(data: MMRec) -> tuple[list[Finding], dict[str, int]]:
         raise
     except (ValueError, OSError) as error:
         return [Finding("", "table", "corrupt", "yes", f"{data.name}.inter", str(error))], {}
-    lines = [line for line in layout.report.lines() if "dropped" in line]
-    findings = [Finding("", "table", "dropped", "yes", f"{data.name}.inter", line) for line in lines]
+    findings = table_findings(layout.report, f"{data.name}.inter")
     data.setup()
     sizes = {"table": layout.n_items - 1}
     for modality, name in FILES.items():

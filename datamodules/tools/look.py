@@ -12,6 +12,7 @@ from PIL import Image
 from datamodules.clips import open_clip, open_sound, still_frames
 from datamodules.media import open_image
 from datamodules.raw_content import FramesContent, RawContent
+from datamodules.tables import Report
 from zoo.types import Sound
 
 KINDS = ("missing", "corrupt", "duplicate", "short", "large", "dropped")
@@ -51,6 +52,17 @@ class Limits:
     min_seconds: float = 0.5
     min_frames: int = 2
     max_megabytes: float = 100.0
+
+
+def table_findings(found: Report, files: str) -> list[Finding]:
+    """What reading left out: reports say ``dropped`` of it, and of nothing else.
+
+    A row that repeats another is no loss.
+    """
+    lines = [line for line in found.lines() if "dropped" in line]
+    return [
+        Finding("", "table", "dropped", "no" if "repeat" in line else "yes", files, line) for line in lines
+    ]
 
 
 @dataclass

@@ -15,6 +15,7 @@ FILE = "manifest.json"
 _BLOCK = 2**22
 _FINISHED = re.compile(r"(?!features-)[a-z]+-[0-9a-f]{20}")
 """Folders of tables, windows and content; what is being made has a longer name."""
+_KEY = re.compile(r"-[0-9a-f]{20}(?=/)")
 
 
 class Entry(NamedTuple):
@@ -49,11 +50,20 @@ def sums(files: Sequence[Path], root: Path) -> list[Entry]:
     return entries
 
 
-def write_manifest(folder: Path, name: str, entries: Iterable[Entry]) -> Path:
-    """Writes ``manifest.json``; nothing in it depends on when or where."""
-    files = [entry._asdict() for entry in entries]
+def fingerprint(entries: Iterable[Entry]) -> str:
+    """One checksum of all: equal for equal bytes, also where folders are named after other raw files.
+
+    Their names hold the time of change of what they were made from.
+    """
+    lines = sorted(f"{_KEY.sub('', entry.file)} {entry.sha256}" for entry in entries)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, name: str, entries: Sequence[Entry]) -> Path:
+    """Writes ``manifest.json``; nothing in it depends on when or where it is written."""
     path = folder / FILE
-    write_json(path, {"data": name, "bytes": sum(int(file["bytes"]) for file in files), "files": files})
+    total = {"data": name, "bytes": sum(entry.bytes for entry in entries), "sha256": fingerprint(entries)}
+    write_json(path, {**total, "files": [entry._asdict() for entry in entries]})
     return path
 
 

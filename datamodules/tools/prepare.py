@@ -81,7 +81,7 @@ def _layout(data: MMRec, needs: ModelNeeds | None, out: Path) -> int:
     data.prepare_data()
     data.setup()
     seconds = {"reading, and conversion where there is any": perf_counter() - start}
-    tables = sorted(path for path in data.folder.iterdir() if path.is_file())
+    tables = sorted(path for path in data.folder.iterdir() if path.is_file() and path.suffix != ".lock")
     features = [file.path for file in data.items.files.values() if file.path.parent != data.folder]
     entries = [*sums(tables, data.folder), *sums(features, data.feature_root)]
     out.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,8 @@ def wrapped(draw: ImageDraw.ImageDraw, text: str, font: Font, width: float, line
 
 def title_font(titles: Iterable[str]) -> tuple[Font, str]:
     """A font that has the titles' letters, if the system has one; else Pillow's own and a sentence."""
-    if all(ord(letter) < 0x250 or 0x2010 <= ord(letter) < 0x2030 for title in titles for letter in title):
+    letters = {letter for title in titles for letter in title} - {"\ufffd"}
+    if all(ord(letter) < 0x250 or 0x2010 <= ord(letter) < 0x2030 for letter in letters):
         return _plain(), ""
     for name in WIDE_FONTS:
         try:

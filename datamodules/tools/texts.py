@@ -1,7 +1,10 @@
 """What the tools print: columns that align, and lists of words from the command line."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+_NUMBER = re.compile(r"[\d,.]+( bytes| [kMGT]?B)?|\?")
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -13,7 +16,7 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     image      7
     """
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    numeric = [all(_is_number(row[at]) for row in cells) for at in range(len(header))]
+    numeric = [all(_NUMBER.fullmatch(row[at]) for row in cells) for at in range(len(header))]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     return "\n".join(
         "  ".join(
@@ -22,10 +25,6 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         ).rstrip()
         for row in [list(header), *cells]
     )
-
-
-def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit()
 
 
 def names_of(option: str, text: str, known: Sequence[str]) -> list[str]:
