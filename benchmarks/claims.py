@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from datamodules.baselines import markov_ranks, popularity_ranks
 from datamodules.demo import Demo
 from datamodules.demo_oracle import oracle_ranks
-from datamodules.demo_world import PLATFORMS
+from datamodules.demo_rules import PLATFORMS
 from datamodules.histories import EvalWindows
 from zoo.experiments.stats import holm, mean_sd, paired_t
 from zoo.types import ModelNeeds

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from benchmarks.claims import print_contrasts, print_table, references, train_all
 from datamodules.demo import Demo
-from datamodules.demo_world import IMAGE, TEXT
+from datamodules.demo_rules import IMAGE, TEXT
 
 RUNS: dict[str, tuple[str, ...]] = {
     "text + image": ("--model", "morec"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.claims import print_contrasts, print_table, references, train_all
 from datamodules.demo import Demo, PlatformName
-from datamodules.demo_world import IMAGE, TEXT
+from datamodules.demo_rules import IMAGE, TEXT
 
 PLATFORM: dict[str, PlatformName] = {"demo": "a", "demo_even": "even"}
 WITHOUT = {name: (f"--model.{name}", "null") for name in ("image", "audio", "video")}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from datamodules.demo import Demo
-from datamodules.demo_world import LAWS
+from datamodules.demo_rules import LAWS
 from zoo.factory import create
 from zoo.models.crossan import CROSSAN
 

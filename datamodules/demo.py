@@ -19,13 +19,11 @@ from tqdm.auto import tqdm
 from datamodules import demo_render, demo_titles
 from datamodules.attributes import UNKNOWN, Attribute
 from datamodules.cache import make_folder, write_json
+from datamodules.demo_rules import LAWS, PLATFORMS, Platform
 from datamodules.demo_world import (
     AGES,
-    LAWS,
-    PLATFORMS,
     Interactions,
     Items,
-    Platform,
     Shelf,
     Users,
     World,

@@ -25,7 +25,7 @@ from datamodules.demo import (
     read_truth,
     write_demo,
 )
-from datamodules.demo_world import PLATFORMS
+from datamodules.demo_rules import PLATFORMS
 from datamodules.features import FILES
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import Ids, write_features, write_layout

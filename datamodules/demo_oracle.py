@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.demo_world import IMAGE, RULES, TEXT, Floats, Items, Law, Rules, flat, joint, size_of
+from datamodules.demo_rules import IMAGE, RULES, TEXT, Law, Rules, size_of
+from datamodules.demo_world import Floats, Items, flat, joint
 
 Ids = npt.NDArray[np.integer]
 Ints = npt.NDArray[np.int64]

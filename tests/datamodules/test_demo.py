@@ -17,18 +17,8 @@ from datamodules import demo_render, demo_titles
 from datamodules.baselines import markov_ranks, popularity_ranks
 from datamodules.demo import Demo, read_truth, write_demo
 from datamodules.demo_oracle import oracle_ranks
-from datamodules.demo_world import (
-    IMAGE,
-    LAWS,
-    PLATFORMS,
-    TEXT,
-    Items,
-    Shelf,
-    World,
-    make_items,
-    make_users,
-    walk,
-)
+from datamodules.demo_rules import IMAGE, LAWS, PLATFORMS, TEXT
+from datamodules.demo_world import Items, Shelf, World, make_items, make_users, walk
 from datamodules.histories import EvalRows, EvalWindows
 from zoo.types import ModelNeeds
 
