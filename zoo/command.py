@@ -306,6 +306,8 @@ def quiet_the_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # lightning 2.6
     warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`.*")  # on purpose
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are gathers
+    # What a model adds to a batch on the host is meant to be the model's.
+    warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_not_advertising)
 
 
