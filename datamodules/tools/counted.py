@@ -33,9 +33,10 @@ def count_histories(data: RecDataModule) -> Counted:
     lengths_U = np.diff(tables.offsets)
     user_E = np.repeat(np.arange(len(lengths_U), dtype=np.int64), lengths_U)
     n_items = len(tables.items)
-    distinct = len(np.unique(user_E * n_items + tables.items_of))
+    key_E = user_E * n_items + tables.items_of
+    key_E.sort()  # users are in order already: many times faster than a search for distinct values
+    repeats = int((key_E[1:] == key_E[:-1]).sum())
     counts_I = np.bincount(tables.items_of, minlength=n_items)
-    repeats = len(tables.items_of) - distinct
     return Counted(data.cache_name, lengths_U, counts_I, repeats, tables.times_of)
 
 
