@@ -16,6 +16,7 @@ from datamodules.tools import ACTIONS, HELP, sheet
 from datamodules.tools.look import Limits
 from tests.data_makers.mmrec import make_mmrec
 from tests.data_makers.ninerec import EVERY_DAMAGE, Tree, make_ninerec
+from tests.data_makers.pixelrec import make_pixelrec
 from tests.test_cli import failed
 
 
@@ -112,6 +113,14 @@ def test_check_of_tables_that_cannot_be_read(tmp_path: Path) -> None:
     assert data("check", tmp_path / "raw", tmp_path / "out") == 1
     (row,) = rows(tmp_path / "out")
     assert (row["modality"], row["kind"]) == ("table", "corrupt")
+
+
+def test_a_hostile_record_is_reported_and_never_run(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    make_pixelrec(tmp_path / "raw", covers="lmdb", hostile=tmp_path / "executed")
+    assert data("check", tmp_path / "raw", tmp_path / "out", name="pixelrec") == 1
+    assert any("refused" in row["reason"] and row["lost"] == "yes" for row in rows(tmp_path / "out"))
+    assert not (tmp_path / "executed").exists()
 
 
 def test_covers_that_are_not_there_are_an_error_only_if_asked_for(tmp_path: Path) -> None:
