@@ -9,7 +9,7 @@ asks for more (a function to call, another class) is refused with a reason.
 import os
 import pickletools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from datamodules.cache import digest, file_stamp
-from datamodules.errors import BadImageError, BadMediaError, BadTableError
+from datamodules.errors import BadImageError, BadMediaError, BadTableError, DataNotFoundError
 from datamodules.media import MAX_PIXELS
 from datamodules.raw_content import RawContent
 
@@ -251,3 +251,37 @@ class LmdbContent(RawContent):
     def file_of(self, row: int) -> str:
         """File and key."""
         return f"{self.source}: {self.values[row] or 'no such key'}"
+
+
+def lmdb_content(place: Path, modality: str, names: Sequence[str], subset: str) -> LmdbContent:
+    """The pictures of a catalogue in an LMDB, whose keys are the items' names or their numbers.
+
+    Some authors' scripts write ``v00123`` under the key ``123``.
+
+    Args:
+        place: The LMDB.
+        modality: Mostly ``image``.
+        names: Catalogue row -> item.
+        subset: Whose items they are, for the error.
+
+    Raises:
+        BadTableError: If the file is none of this kind, or damaged.
+        DataNotFoundError: If no record is one of an item.
+    """
+    known = set(lmdb_names(place))
+    by_name = [name if name in known else None for name in names]
+    by_number = [number if (number := _number(name)) in known else None for name in names]
+    keys = max(by_name, by_number, key=lambda found: len(found) - found.count(None))
+    if keys.count(None) == len(keys):
+        raise DataNotFoundError(
+            f"pictures of the items of {subset} in {place}",
+            f"{len(known):,} records, none of these items",
+            "Is it the LMDB of another set?",
+        )
+    return LmdbContent(modality, names, keys, place, place.name)
+
+
+def _number(name: str) -> str:
+    """The number in a name like ``v00123`` as the authors' scripts write it; empty where there is none."""
+    digits = name.removeprefix("v")
+    return digits.lstrip("0") or "0" if digits.isascii() and digits.isdigit() else ""

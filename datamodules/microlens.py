@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 
 from datamodules import microlens_files as files
-from datamodules.errors import DataNotFoundError, UnknownSubsetError
+from datamodules.errors import DataNotFoundError
 from datamodules.headed_files import simplified
 from datamodules.media import SUFFIXES
 from datamodules.raw_content import RawContent
-from datamodules.released import MediaFolder, ReleasedData, Statistics
+from datamodules.released import MediaFolder, ReleasedData, Statistics, what_is_in
 from datamodules.table_files import read_histories
 from datamodules.tables import Report, Tables, complete_items, tables_from_events, tables_from_lines
 from datamodules.texts import check_columns, text_content
@@ -71,6 +71,7 @@ class MicroLens(ReleasedData):
         "1M": Statistics(1_000_000, 91_402, 9_095_620),
         "full": Statistics(34_492_051, 1_142_528, 1_006_528_709),
     }
+    names: ClassVar[dict[str, tuple[str, ...]]] = files.NAMES
     media: ClassVar[dict[str, tuple[MediaFolder, ...]]] = {
         "image": (MediaFolder("{subset}_covers", SUFFIXES), MediaFolder("{subset}_cover", SUFFIXES)),
         # A video's own track where there is no folder of sounds.
@@ -95,12 +96,9 @@ class MicroLens(ReleasedData):
         min_len: int = 5,
         **kwargs: Any,  # noqa: ANN401 - the base's arguments
     ) -> None:
-        by_name = {simplified(name): part for part, names in files.NAMES.items() for name in (part, *names)}
-        if simplified(subset) not in by_name:
-            raise UnknownSubsetError(subset, self.subsets)
         super().__init__(
             root=root,
-            subset=by_name[simplified(subset)],
+            subset=subset,
             cache_dir=cache_dir,
             max_len=max_len,
             min_len=min_len,
@@ -115,11 +113,6 @@ class MicroLens(ReleasedData):
         self.pairs: Pairs = pairs
         self.clips: Clips = clips
 
-    @property
-    def file_name(self) -> str:
-        """What the authors' files of the set begin with."""
-        return files.NAMES[self.subset][0]
-
     @cached_property
     def folder(self) -> Path:
         """The set's folder: the first with its pairs.
@@ -132,11 +125,10 @@ class MicroLens(ReleasedData):
         for place in dict.fromkeys([self.root, *own, *inner]):
             if files.find_files(place, self.subset).keys() & {"pairs_tsv", "pairs_csv"}:
                 return place
-        there = ", ".join(sorted(path.name for path in self.root.glob("*"))[:8])
         raise DataNotFoundError(
             f"{self.file_name}_pairs.tsv or {self.file_name}_pairs.csv in {self.root.absolute()} or a folder "
             "in it",
-            there or ("an empty folder" if self.root.exists() else "no such folder"),
+            what_is_in(self.root),
             self.how_to_get_it,
         )
 

@@ -15,12 +15,11 @@ import numpy as np
 import polars as pl
 
 from datamodules import pixelrec_files as files
-from datamodules.errors import DataNotFoundError, UnknownSubsetError
-from datamodules.headed_files import find_columns, read_columns, simplified, sniff
-from datamodules.lmdb import LmdbContent, is_lmdb, lmdb_names
+from datamodules.errors import DataNotFoundError
+from datamodules.headed_files import find_columns, read_columns, sniff
 from datamodules.media import SUFFIXES
 from datamodules.raw_content import RawContent
-from datamodules.released import MediaFolder, ReleasedData, Statistics, content_of
+from datamodules.released import MediaFolder, ReleasedData, Statistics, what_is_in
 from datamodules.splits import Windowing
 from datamodules.tables import Report, Tables, complete_items, tables_from_events
 from datamodules.texts import check_columns, text_content
@@ -72,6 +71,7 @@ class PixelRec(ReleasedData):
         "8M": Statistics(8_886_078, 407_082, 158_488_652),
         "full": Statistics(29_845_039, 408_374, 195_755_320),
     }
+    names: ClassVar[dict[str, tuple[str, ...]]] = NAMES
     media: ClassVar[dict[str, tuple[MediaFolder, ...]]] = {
         "image": tuple(MediaFolder(name, SUFFIXES) for name in ("cover", "covers", "images", "image"))
     }
@@ -89,12 +89,9 @@ class PixelRec(ReleasedData):
         windowing: Windowing = "chunks",
         **kwargs: Any,  # noqa: ANN401 - the base's arguments
     ) -> None:
-        by_name = {simplified(name): part for part, names in NAMES.items() for name in (part, *names)}
-        if simplified(subset) not in by_name:
-            raise UnknownSubsetError(subset, self.subsets)
         super().__init__(
             root=root,
-            subset=by_name[simplified(subset)],
+            subset=subset,
             cache_dir=cache_dir,
             max_len=max_len,
             min_len=min_len,
@@ -103,11 +100,6 @@ class PixelRec(ReleasedData):
         )
         self.text = check_columns(text, files.TEXTS)
         self.images = images
-
-    @property
-    def file_name(self) -> str:
-        """The authors' name of the set."""
-        return NAMES[self.subset][0]
 
     @cached_property
     def _found(self) -> files.Found:
@@ -121,13 +113,10 @@ class PixelRec(ReleasedData):
             DataNotFoundError: If they are missing.
         """
         if self._found.interactions is None:
-            there = (
-                ", ".join(sorted(path.name for path in self.root.glob("*"))[:8]) if self.root.exists() else ""
-            )
             raise DataNotFoundError(
                 f"{self.file_name}.csv, or interaction.csv in a folder {self.file_name}, with the columns "
                 f"item_id, user_id and timestamp in {self.root.absolute()} or up to two levels below",
-                f"none ({there or 'no such folder, or an empty one'})",
+                f"none ({what_is_in(self.root)})",
                 self.how_to_get_it,
             )
         return self._found.interactions
@@ -170,36 +159,6 @@ class PixelRec(ReleasedData):
             expected = dict.fromkeys(files.TEXTS, file)
             return text_content(modality, items, self.text, self._found.items, expected)
         names = ["", *items["item"].to_list()]
-        if modality == "image" and (place := self._image_place()) is not None:
-            if not is_lmdb(place):
-                return content_of(place, self.media["image"][0], modality, names, self.subset, HOW_TO_GET_IT)
-            known = set(lmdb_names(place))
-            if known.isdisjoint(names):
-                raise DataNotFoundError(
-                    f"pictures of the items of {self.subset} in {place}",
-                    f"{len(known):,} records, none of these items",
-                    "Is it the LMDB of another set?",
-                )
-            values = [name if name in known else None for name in names]
-            return LmdbContent(modality, names, values, place, place.name)
+        if modality == "image":
+            return self.picture_content(names, self.images, NAMES[self.subset])
         return self.media_content(modality, names)
-
-    def _image_place(self) -> Path | None:
-        """What the option names, or an LMDB where there is no folder; None for the usual folders."""
-        places = list(dict.fromkeys([self.folder, self.folder.parent, self.root]))
-        if self.images is not None:
-            choices = [self.root / Path(self.images).expanduser(), Path(self.images).expanduser()]
-            found = next((place for place in choices if place.is_dir() or is_lmdb(place)), None)
-            if found is None:
-                raise DataNotFoundError(
-                    f"a folder of covers or an LMDB (images: {self.images}) in {choices[0].absolute()}",
-                    "none",
-                    "Correct --data.images, or train without image.",
-                )
-            return found
-        if any((place / media.folder).is_dir() for place in places for media in self.media["image"]):
-            return None
-        names = {simplified(name) for name in NAMES[self.subset]}
-        lmdbs = [path for place in places for path in sorted(place.glob("*.lmdb")) if is_lmdb(path)]
-        own = [path for path in lmdbs if any(simplified(path.stem).startswith(name) for name in names)]
-        return next(iter([*own, *lmdbs]), None)

@@ -5,7 +5,7 @@ The subclasses say what the files are called and what is in them.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -14,8 +14,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.base import RecDataModule
 from datamodules.errors import DataNotFoundError, UnknownSubsetError
+from datamodules.headed_files import simplified
+from datamodules.lmdb import is_lmdb, lmdb_content
 from datamodules.raw_content import FramesContent, RawContent
-from datamodules.tables import Tables
+from datamodules.tables import Report, Tables
 
 
 class Statistics(NamedTuple):
@@ -41,7 +43,7 @@ class ReleasedData(RecDataModule, ABC):
 
     Args:
         root: Folder with the raw data.
-        subset: Name of the part, in any case.
+        subset: Name of the part; case and punctuation do not count.
         **kwargs: Of ``RecDataModule``.
 
     Raises:
@@ -50,16 +52,29 @@ class ReleasedData(RecDataModule, ABC):
 
     subsets: ClassVar[dict[str, Statistics | None]]
     """Part -> published statistics, None where there are none to compare with."""
+    names: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """Part -> what else it may be called; the first stands in the names of its files."""
     media: ClassVar[dict[str, tuple[MediaFolder, ...]]]
     """Modality -> folders that may hold its files; the first that exists does."""
     how_to_get_it: ClassVar[str]
 
     def __init__(self, root: str, subset: str, **kwargs: Any) -> None:  # noqa: ANN401 - the base's arguments
         super().__init__(root=root, **kwargs)
-        by_lower = {known.lower(): known for known in self.subsets}
-        if subset.lower() not in by_lower:
-            raise UnknownSubsetError(subset, self.subsets)
-        self.subset = by_lower[subset.lower()]
+        self.subset = self.part_called(subset)
+
+    def part_called(self, name: str) -> str:
+        """The part that is called so.
+
+        Raises:
+            UnknownSubsetError: If none is.
+        """
+        parts = {simplified(known): part for part in self.subsets for known in self._names_of(part)}
+        if simplified(name) not in parts:
+            raise UnknownSubsetError(name, self.subsets)
+        return parts[simplified(name)]
+
+    def _names_of(self, part: str) -> tuple[str, ...]:
+        return (part, *self.names.get(part, ()))
 
     @cached_property
     @abstractmethod
@@ -78,7 +93,7 @@ class ReleasedData(RecDataModule, ABC):
     @property
     def file_name(self) -> str:
         """What stands for the part in the names of its files and folders."""
-        return self.subset
+        return self.names.get(self.subset, (self.subset,))[0]
 
     def compare(self, tables: Tables, n_items: int) -> None:
         """Notes and warns where the sizes are not the published ones.
@@ -92,15 +107,7 @@ class ReleasedData(RecDataModule, ABC):
             return
         read = tables.report.counts.get("interactions read", 0)
         found = Statistics(tables.users.n_unique(), n_items, read)
-        wrong = [
-            f"{number:,} {what} instead of {right:,}"
-            for what, number, right in zip(Statistics._fields, found, published, strict=True)
-            if number != right
-        ]
-        if wrong:
-            note = f"Not the published size of {self.subset}: {', '.join(wrong)}. Is the download complete?"
-            tables.report.notes.append(note)
-            rank_zero_warn(note)
+        note_sizes(tables.report, self.subset, zip(Statistics._fields, found, published, strict=True))
 
     def media_folders(self, modality: str) -> tuple[MediaFolder, ...]:
         """Folders that may hold the files of a modality; the first that exists does."""
@@ -124,6 +131,47 @@ class ReleasedData(RecDataModule, ABC):
             )
         return content_of(*self._media_folder(modality), modality, names, self.subset, self.how_to_get_it)
 
+    def picture_content(self, names: Sequence[str], chosen: str | None, stems: Collection[str]) -> RawContent:
+        """The pictures from a folder or from an LMDB as the authors' scripts make it.
+
+        Args:
+            names: Catalogue row -> item.
+            chosen: Folder or LMDB, in the root or elsewhere; by default one of the usual folders, or where
+                there is none an LMDB.
+            stems: What the name of the part's own LMDB begins with.
+
+        Raises:
+            DataNotFoundError: If there are no pictures, or none of these items.
+        """
+        place = self._chosen(chosen) if chosen is not None else self._found_lmdb(stems)
+        if place is None:
+            return self.media_content("image", names)
+        if is_lmdb(place):
+            return lmdb_content(place, "image", names, self.subset)
+        return content_of(place, self.media["image"][0], "image", names, self.subset, self.how_to_get_it)
+
+    def _chosen(self, images: str) -> Path:
+        choices = [self.root / Path(images).expanduser(), Path(images).expanduser()]
+        found = next((place for place in choices if place.is_dir() or is_lmdb(place)), None)
+        if found is None:
+            raise DataNotFoundError(
+                f"a folder of pictures or an LMDB (images: {images}) in {choices[0].absolute()}",
+                "none",
+                "Correct --data.images, or train without image.",
+            )
+        return found
+
+    def _found_lmdb(self, stems: Collection[str]) -> Path | None:
+        """The part's LMDB, or any; None where a usual folder stands or there is no LMDB."""
+        places = list(dict.fromkeys([self.folder, self.folder.parent, self.root]))
+        folders = [media.folder.format(subset=self.file_name) for media in self.media_folders("image")]
+        if any((place / folder).is_dir() for place in places for folder in folders):
+            return None
+        lmdbs = [path for place in places for path in sorted(place.glob("*.lmdb")) if is_lmdb(path)]
+        wanted = tuple(simplified(stem) for stem in stems)
+        own = [path for path in lmdbs if simplified(path.stem).startswith(wanted)]
+        return next(iter([*own, *lmdbs]), None)
+
     def _media_folder(self, modality: str) -> tuple[Path, MediaFolder]:
         """The first of the modality's folders that exists, beside the tables or a level or two above."""
         tried = []
@@ -137,6 +185,31 @@ class ReleasedData(RecDataModule, ABC):
         raise DataNotFoundError(
             expected, "no such folder", f"{self.how_to_get_it} Or train without {modality}."
         )
+
+
+def note_sizes(report: Report, part: str, sizes: Iterable[tuple[str, int, int]]) -> None:
+    """Notes and warns where sizes are not the published ones.
+
+    Args:
+        report: Takes the note.
+        part: Whose sizes they are.
+        sizes: What is counted, the number found, the number published.
+    """
+    wrong = [f"{number:,} {what} instead of {right:,}" for what, number, right in sizes if number != right]
+    if wrong:
+        note = f"Not the published size of {part}: {', '.join(wrong)}. Is the download complete?"
+        report.notes.append(note)
+        rank_zero_warn(note)
+
+
+def what_is_in(folder: Path) -> str:
+    """Some names of a folder's entries, for the error that something is missing there."""
+    if not folder.exists():
+        return "no such folder"
+    if not folder.is_dir():
+        return f"that {folder} is a file"
+    names = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join(names[:8]) or "an empty folder"
 
 
 def content_of(
