@@ -209,7 +209,7 @@ def run(fairness: Fairness, out: Path, runner: Runner) -> dict[str, Outcome]:
 
 def collect(fairness: Fairness, out: Path, outcomes: Mapping[str, Outcome]) -> Found:
     """What the finished runs found: quality, and AUC and balanced accuracy of each attribute and side."""
-    found: Found = {}
+    found: Found = {(host, v): {} for host in fairness.hosts for v in (HOST, *fairness.variants())}
     for each in [run for runs in fairness.jobs(out) for run in runs]:
         outcome = outcomes[each.job.name]
         if not outcome.good:
@@ -223,8 +223,8 @@ def collect(fairness: Fairness, out: Path, outcomes: Mapping[str, Outcome]) -> F
             values[f"{place} balanced accuracy"] = leak["strong"]["balanced accuracy"]
             values[f"{place} published"] = leak["published"]
             values[f"{place} published majority"] = leak["published_majority"]
-        found.setdefault((each.host, each.variant), {})[each.seed] = values
-    return found
+        found[each.host, each.variant][each.seed] = values
+    return {row: runs for row, runs in found.items() if runs}
 
 
 def shown(found: Found) -> list[str]:

@@ -53,7 +53,8 @@ def write_leaks(folder: Path, weight: float, seed: int) -> None:
     auc = (0.9 if weight < 0 else 0.8 / (1 + weight)) + 0.01 * seed
     strong = {"auc": auc, "balanced accuracy": auc / 2, "accuracy": auc / 3}
     rows = [
-        {"attribute": "gender", "side": side, "strong": strong, "published": 0.5} for side in ("user", "item")
+        {"attribute": "gender", "side": side, "strong": strong, "published": 0.5, "published_majority": 0.5}
+        for side in ("user", "item")
     ]
     (folder / "fairness.json").write_text(json.dumps({"rows": rows}))
 
