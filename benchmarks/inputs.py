@@ -19,8 +19,9 @@ from benchmarks.shapes import LONGEST, Shape, make_histories
 from datamodules.histories import EvalWindows
 from datamodules.item_store import ItemStore, Preparation
 from datamodules.media import open_image
-from datamodules.ninerec import NineRec, Statistics
+from datamodules.ninerec import NineRec
 from datamodules.raw_content import RawContent
+from datamodules.released import Statistics
 from zoo.encoders.image import DEFAULT_SIZE, ImageTransform
 
 SUBSET = "DY"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -123,10 +123,11 @@ def codes(values: pl.Series) -> tuple[pl.Series, str]:
     exact = text.cast(pl.Float64, strict=False)
     if exact.null_count() == text.null_count() and bool((exact == exact.floor()).all()):
         numbers = exact.cast(pl.Int64, strict=False)
-        if numbers.len() and int(numbers.max() or 0) >= MAX_CLASSES:  # type: ignore[arg-type]
+        largest = cast(int, numbers.max() or 0)
+        if largest >= MAX_CLASSES:
             raise BadTableError(
                 f"Expected classes 0, 1, … below {MAX_CLASSES:,} in the column {values.name}, found "
-                f"{numbers.max()}. Group the values into classes and number them from 0."
+                f"{largest}. Group the values into classes and number them from 0."
             )
         return numbers.set(numbers < 0, None), ""
     names = text.drop_nulls().unique().sort()

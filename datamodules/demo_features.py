@@ -58,7 +58,9 @@ def text_features(titles: Sequence[str]) -> Floats:
 
 def _direction(word: str) -> npt.NDArray[np.float64]:
     seed = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-    return np.random.default_rng(seed).normal(size=WORD_WIDTH) / WORD_WIDTH**0.5
+    direction_D: npt.NDArray[np.float64] = np.random.default_rng(seed).normal(size=WORD_WIDTH)
+    direction_D /= WORD_WIDTH**0.5
+    return direction_D
 
 
 def image_features(files: Sequence[Path]) -> Floats:
@@ -132,4 +134,5 @@ def _in_blocks(files: Sequence[Path], make: Callable[[Sequence[Path]], Floats]) 
 def _standardised(rows: Floats) -> Floats:
     """Columns with mean 0 and deviation 1 over the catalogue, so that no filter outweighs the others."""
     deviation = rows.std(axis=0)
-    return (rows - rows.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
+    scaled: Floats = (rows - rows.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
+    return scaled.astype(np.float32)

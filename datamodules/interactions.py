@@ -201,8 +201,10 @@ class EvalLabels(Dataset[LabelRows]):
 def interaction_collate(rows: InteractionRows) -> InteractionBatch:
     """Makes an ``InteractionBatch``."""
     attributes_BA = None if rows.attributes_BA is None else torch.from_numpy(rows.attributes_BA)
-    ids = (torch.from_numpy(part) for part in (rows.user_B, rows.item_B, rows.negative_B))
-    return InteractionBatch(*ids, attributes_BA, rows.pass_)
+    user_B, item_B, negative_B = (
+        torch.from_numpy(part) for part in (rows.user_B, rows.item_B, rows.negative_B)
+    )
+    return InteractionBatch(user_B, item_B, negative_B, attributes_BA, rows.pass_)
 
 
 def label_collate(rows: LabelRows) -> LabelBatch:

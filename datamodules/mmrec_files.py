@@ -171,7 +171,7 @@ def _noise_lines(path: Path, n_lines: int) -> npt.NDArray[np.bool_] | None:
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as truth:
-        noise_R = truth["noise"].astype(bool)
+        noise_R: npt.NDArray[np.bool_] = truth["noise"].astype(bool)
     if len(noise_R) != n_lines:
         raise BadTableError(
             f"Expected a flag for each of {n_lines:,} lines in {path}, found {len(noise_R):,}. Delete the "
