@@ -324,8 +324,11 @@ class RecDataModule(DataModule, ABC):
         return self._ready().items
 
     def raw_title(self, row: int) -> str:
-        """The title as the data has it; empty if there is none."""
-        return self._raw("text").values[row] or ""
+        """The title as the data has it; empty if there is none, or the data set has no texts."""
+        try:
+            return self._raw("text").values[row] or ""
+        except (DataNotFoundError, ValueError):
+            return ""
 
     def cover(self, row: int) -> Image.Image | None:
         """The picture of an item, None where it is missing or unreadable."""

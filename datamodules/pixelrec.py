@@ -30,7 +30,7 @@ HOW_TO_GET_IT = (
     "folder that holds them all. The data are for non-commercial research and education and may not be "
     "offered for download again."
 )
-NAMES = {
+NAMES: dict[str, tuple[str, ...]] = {
     "50K": ("PixelRec50K", "Pixel50K"),
     "200K": ("Pixel200K", "PixelRec200K"),
     "1M": ("Pixel1M", "PixelRec1M"),

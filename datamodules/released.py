@@ -102,7 +102,7 @@ class ReleasedData(RecDataModule, ABC):
             tables: What was read.
             n_items: Its items, as the authors count them.
         """
-        published = self.subsets[self.subset]
+        published = self.subsets.get(self.subset)
         if published is None:
             return
         read = tables.report.counts.get("interactions read", 0)

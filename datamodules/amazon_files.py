@@ -1,0 +1,224 @@
+"""Finds and reads Amazon's raw reviews as they were released in 2018 and 2023, oddities included.
+
+Both have, for a category, reviews as lines of JSON, metadata of the items as lines of JSON, and the ratings
+alone as CSV: in 2018 without a header and with the item first, in 2023 with one. Names of fields and files
+are those that public readers of these releases use.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from datamodules.errors import BadTableError, DataNotFoundError
+from datamodules.headed_files import find_columns, read_columns, sniff
+from datamodules.released import what_is_in
+from datamodules.tables import Report, Tables, complete_items, tables_from_events
+
+PAGE_CODE = ("getTime", "<script", "function(")
+"""What a title holds that is code of a page: some metadata of 2018 are so."""
+
+
+class Release(NamedTuple):
+    """What a release calls its files and fields."""
+
+    reviews: tuple[str, ...]
+    ratings: tuple[str, ...]
+    metadata: tuple[str, ...]
+    fields: dict[str, str]
+    item: str
+    """Id in the metadata."""
+    texts: tuple[str, ...]
+
+
+RELEASES = {
+    "2018": Release(
+        ("{}.json", "{}.json.gz"),
+        ("{}.csv",),
+        ("meta_{}.json", "meta_{}.json.gz"),
+        {"user": "reviewerID", "item": "asin", "time": "unixReviewTime"},
+        "asin",
+        ("title", "brand", "category", "description", "feature"),
+    ),
+    "2023": Release(
+        ("{}.jsonl", "{}.jsonl.gz"),
+        ("{}.csv",),
+        ("meta_{}.jsonl", "meta_{}.jsonl.gz"),
+        {"user": "user_id", "item": "parent_asin", "time": "timestamp"},
+        "parent_asin",
+        ("title", "store", "categories", "description", "features"),
+    ),
+}
+
+
+class ReviewFiles(NamedTuple):
+    """The files of one category."""
+
+    release: str
+    category: str
+
+    @property
+    def names(self) -> Release:
+        """What the release calls them."""
+        return RELEASES[self.release]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Text fields of the metadata."""
+        return self.names.texts
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Folders with ``<item id>.jpg``: neither release has any."""
+        return (f"{self.category}_images",)
+
+    @property
+    def max_len(self) -> int:
+        """Of no paper."""
+        return 20
+
+    @property
+    def min_len(self) -> int:
+        """Of no paper."""
+        return 5
+
+    @property
+    def windowed(self) -> None:
+        """No paper here cuts these."""
+
+    @property
+    def n_rows(self) -> None:
+        """Not compared."""
+
+    def find(self, root: Path, remedy: str) -> list[Path]:
+        """Ratings or reviews, whichever lies nearer, and the metadata where they are.
+
+        Raises:
+            DataNotFoundError: If there are neither ratings nor reviews; says what to unpack.
+        """
+        wanted = [name.format(self.category) for name in (*self.names.ratings, *self.names.reviews)]
+        found = _all(root, wanted)
+        if not found:
+            packed = _all(root, [f"{self.category}.csv.gz"])
+            raise DataNotFoundError(
+                f"{' or '.join(wanted)} in {root.absolute()} or up to three levels below",
+                f"{packed[0].name}" if packed else what_is_in(root),
+                f"Unpack it (gunzip {packed[0]})." if packed else remedy,
+            )
+        whole = self.category.removesuffix("_5") if self.release == "2018" else self.category
+        metadata = _all(root, [name.format(whole) for name in self.names.metadata])
+        return [found[0], *metadata[:1]]
+
+    def read(self, paths: Sequence[Path], report: Report) -> Tables:
+        """Items that the metadata lack stay, and have no texts.
+
+        Raises:
+            BadTableError: If a file holds something else.
+        """
+        events = (
+            self._ratings(paths[0], report) if paths[0].suffix == ".csv" else self._reviews(paths[0], report)
+        )
+        report.notes.append(f"Interactions are read from {paths[0].parent.name}/{paths[0].name}.")
+        if len(paths) > 1:
+            items = complete_items(self._items(paths[1], report), events["item"], report)
+        else:
+            items = events.select(pl.col("item").str.strip_chars()).unique(maintain_order=True)
+            report.notes.append(f"There are no metadata (meta_{self.category}): the items have no texts.")
+        return tables_from_events(events, items, report, drop_repeats=True)
+
+    def _ratings(self, path: Path, report: Report) -> pl.DataFrame:
+        layout = sniff(path)
+        if self.release == "2023":
+            wanted = {column: (field,) for column, field in self.names.fields.items()}
+            return read_columns(path, layout, find_columns(path, layout, wanted), report)
+        if len(layout.first) != 4:
+            raise BadTableError(
+                f"Expected item, user, rating and time in each line of {path}, found {layout.first!r}."
+            )
+        header = not layout.first[3].replace(".", "").isdigit()
+        return read_columns(path, layout, {"item": 0, "user": 1, "time": 3}, report, header)
+
+    def _reviews(self, path: Path, report: Report) -> pl.DataFrame:
+        fields = self.names.fields
+        try:
+            table = pl.read_ndjson(path, schema={field: pl.String for field in fields.values()})
+        except (pl.exceptions.PolarsError, OSError):  # the slow way says what is wrong
+            table = pl.DataFrame()
+        if table.is_empty() or any(table[field].null_count() for field in fields.values()):
+            rows = [
+                [_text(record.get(field)) for field in fields.values()]
+                for record in _records(path, fields, report)
+            ]
+            table = pl.DataFrame(rows, schema=dict.fromkeys(fields.values(), pl.String), orient="row")
+        renamed = table.rename({field: column for column, field in fields.items()})
+        whole = renamed.filter(pl.col("user") != "", pl.col("item") != "")
+        report.count("reviews without a user or an item were dropped", len(renamed) - len(whole))
+        return whole
+
+    def _items(self, path: Path, report: Report) -> pl.DataFrame:
+        columns: dict[str, list[str]] = {name: [] for name in ("item", *self.texts)}
+        code = 0
+        for record in _records(path, {"item": self.names.item}, report):
+            texts = {name: _text(record.get(name)) for name in self.texts}
+            if any(mark in texts["title"] for mark in PAGE_CODE):
+                texts["title"] = ""
+                code += 1
+            for name, value in {"item": _text(record.get(self.names.item)), **texts}.items():
+                columns[name].append(value)
+        report.count("items read", len(columns["item"]), always=True)
+        report.count("titles are code of a page and count as empty", code)
+        return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+
+def _all(root: Path, names: Sequence[str]) -> list[Path]:
+    """Files of these names, the nearest first; the folders of a release are up to three levels deep."""
+    patterns = ["*/" * level + name for level in range(4) for name in names]
+    return [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
+
+
+def _records(path: Path, fields: Mapping[str, str], report: Report) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, packed or not; a line that is none is counted.
+
+    Raises:
+        BadTableError: If it ends within what was packed, or no line is an object with one of the fields.
+    """
+    good = bad = 0
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+    with opened as file:
+        try:
+            for line in file:
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line.decode("utf-8-sig", "replace"))
+                except (ValueError, RecursionError):
+                    record = None
+                if isinstance(record, dict) and not record.keys().isdisjoint(fields.values()):
+                    good += 1
+                    yield record
+                else:
+                    bad += 1
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise BadTableError(
+                f"Expected the whole of {path}, found that it ends early or is damaged after {good:,} lines "
+                f"({error}). Download it again."
+            ) from error
+    report.count(f"lines of {path.name} are no JSON of this release and were dropped", bad)
+    if not good:
+        raise BadTableError(
+            f"Expected lines of JSON with {', '.join(fields.values())} in {path}, found none. Is it the file "
+            "of this release (--data.release)?"
+        )
+
+
+def _text(value: object) -> str:
+    """A field as one line: lists are joined, numbers are written, anything else is empty."""
+    if isinstance(value, list):
+        value = " ".join(part.strip() for part in value if isinstance(part, str))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return " ".join(str(value).split())
