@@ -42,7 +42,11 @@ SLOW = {
     if check.__name__ in TRAINING
 } | {
     ("morec_dssm", "check_learns"),
-    *(("fmmrec_parity", check.__name__) for check in checks_of(class_of("fmmrec_parity"))),
+    *(
+        (name, check.__name__)
+        for name in ("fmmrec_parity", "fmmrec_confuse")
+        for check in checks_of(class_of(name))
+    ),
 }
 
 

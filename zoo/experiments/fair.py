@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zoo.experiments.attack import add_report_options, names, report_option
-from zoo.experiments.command import add_runner_options, finish_command, runner_of, split_line
+from zoo.experiments.command import add_runner_options, finish_command, models_of, runner_of, split_line
 from zoo.experiments.folder import experiment_folder, write_atomic
 from zoo.experiments.grid import folder_name
 from zoo.experiments.jobs import Check, Job, Outcome, Runner, require_none_of_ours, run_jobs
@@ -26,7 +26,8 @@ class Fairness(NamedTuple):
     """What is to be run."""
 
     hosts: list[str]
-    model: str
+    models: dict[str, str]
+    """Label -> configuration of FMMRec."""
     data: str
     weights: list[str]
     """Weights of the discriminators; empty for the model's own."""
@@ -39,15 +40,20 @@ class Fairness(NamedTuple):
     model_options: list[str]
 
     def settings(self) -> dict[str, Any]:
-        """What all its runs have in common; hosts, weights and seeds may become more."""
-        kept = ("model", "data", "attributes", "epochs", "options", "host_options", "model_options")
+        """What all its runs have in common; hosts, models, weights and seeds may become more."""
+        kept = ("data", "attributes", "epochs", "options", "host_options", "model_options")
         return {"command": "fair", **{name: getattr(self, name) for name in kept}}
 
     def variants(self) -> dict[str, list[str]]:
         """Label of a variant of FMMRec -> its options."""
-        if not self.weights:
-            return {self.model: []}
-        return {f"weight={w}": [f"--model.adversary_weight={w}"] for w in self.weights}
+        found = {}
+        for label, model in self.models.items():
+            line = [f"--model={model}"]
+            if not self.weights:
+                found[label] = line
+            for weight in self.weights:
+                found[f"{label},weight={weight}"] = [*line, f"--model.adversary_weight={weight}"]
+        return found
 
     def host_line(self, host: str) -> list[str]:
         """Options of the runs of a host, without a seed."""
@@ -56,9 +62,9 @@ class Fairness(NamedTuple):
 
     def fair_line(self, host: str, variant: str, start: Path, stages: Path) -> list[str]:
         """Options of the runs of FMMRec on a host, without a seed."""
-        line = [f"--model={self.model}", f"--data={self.data}", *self.options, f"--model.host={host}"]
+        line = [*self.variants()[variant], f"--data={self.data}", *self.options, f"--model.host={host}"]
         line += [f"--model.host_args.{word}" for word in self.host_options]
-        line += [f"--model.host_from={start}", f"--model.stages={stages}", *self.variants()[variant]]
+        line += [f"--model.host_from={start}", f"--model.stages={stages}"]
         if self.attributes is not None:
             line.append(f"--model.attributes={json.dumps(self.attributes)}")
         return [*line, *self.model_options, self.report()]
@@ -140,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--hosts", required=True, help="short names of the hosts: lightgcn,lattice")
     found.add_argument("--data", required=True, help="a data set's short name, class path or file")
     found.add_argument(
-        "--model", default="fmmrec", help="fmmrec, fmmrec_parity, fmmrec_sequential or one of yours"
+        "--models", default="fmmrec", help="configurations of FMMRec: fmmrec,fmmrec_confuse (default: fmmrec)"
     )
     found.add_argument("--weights", help="weights of the discriminators, a variant each: 0.1,0.5,1")
     add_report_options(found)
@@ -167,7 +173,7 @@ def plan(arguments: argparse.Namespace, extra: Sequence[str]) -> Fairness:
     own = [word.removeprefix("--host.") for word in extra if word.startswith("--host.")]
     return Fairness(
         hosts,
-        arguments.model,
+        models_of(arguments.models),
         arguments.data,
         weights,
         arguments.seeds or 1,

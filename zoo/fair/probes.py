@@ -105,6 +105,25 @@ def cross_entropies(logit_GKBC: Tensor, label_KB: Tensor) -> Tensor:
     return loss_R.reshape(groups, attributes, users).sum(-1) / known_KB.sum(-1).clamp(min=1)
 
 
+def confusions(logit_GKBC: Tensor, label_KB: Tensor) -> Tensor:
+    """How far predictions are from the shares of the classes, whoever is looked at: (G, K), at least 0.
+
+    Args:
+        logit_GKBC: What the probes say.
+        label_KB: Classes, ``UNKNOWN`` where not known; they only say how frequent each class is.
+
+    Returns:
+        Mean over the users of the Kullback-Leibler divergence from the shares to the prediction.
+    """
+    classes = torch.arange(logit_GKBC.shape[-1], device=label_KB.device)
+    count_KC = (label_KB[..., None] == classes).sum(1)
+    share_KC = count_KC / count_KC.sum(-1, keepdim=True).clamp(min=1)
+    told_GKC = logit_GKBC.float().log_softmax(-1).mean(2)
+    seen_KC = share_KC > 0
+    gap_GKC = share_KC.clamp(min=1e-12).log() - torch.where(seen_KC, told_GKC, 0.0)
+    return torch.where(seen_KC, share_KC * gap_GKC, 0.0).sum(-1)
+
+
 def random_labels(label_KB: Tensor, n_classes: Sequence[int]) -> Tensor:
     """The released code's labels of the filtered branch: those of more than two classes are drawn at random.
 

@@ -137,6 +137,10 @@ class FMMRecSequential(FairTuning):
         self._items_ID = None
         super().on_load_checkpoint(checkpoint)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401
+        """Lets the host add rows of features that do not fit on the device."""
+        return self.host.on_before_batch_transfer(batch, dataloader_idx)
+
     def train(self, mode: bool = True) -> Self:
         """Sets the mode; a frozen host stays in evaluation."""
         super().train(mode)

@@ -36,12 +36,19 @@ def test_hosts_first_then_fmmrec_on_each_and_paired_tests(
     assert rows[0] == ["host", "variant", "Recall@20", "gender user AUC", "gender item AUC"]
     assert [row[:2] for row in rows[2:5]] == [
         ["lightgcn", "host"],
-        ["lightgcn", "weight=0"],
-        ["lightgcn", "weight=1"],
+        ["lightgcn", "fmmrec,weight=0"],
+        ["lightgcn", "fmmrec,weight=1"],
     ]
     assert rows[2][3] == "0.9050 ± 0.0071"
-    assert ["lightgcn", "weight=1", "gender user AUC", "-0.5000", "-0.5000 to -0.5000", "0.0000"] in rows
-    assert ["bpr", "weight=0", "recall@20", "+0.0000", "+0.0000 to +0.0000", "1.0000"] in rows
+    assert [
+        "lightgcn",
+        "fmmrec,weight=1",
+        "gender user AUC",
+        "-0.5000",
+        "-0.5000 to -0.5000",
+        "0.0000",
+    ] in rows
+    assert ["bpr", "fmmrec,weight=0", "recall@20", "+0.0000", "+0.0000 to +0.0000", "1.0000"] in rows
     with open(tmp_path / "out" / "fair.csv", newline="") as file:
         found = list(csv.DictReader(file))
     assert len(found) == 2 * 3 * 2
