@@ -8,7 +8,8 @@ are those that public readers of these releases use.
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from datamodules.tables import Report, Tables, complete_items, tables_from_event
 
 PAGE_CODE = ("getTime", "<script", "function(")
 """What a title holds that is code of a page: some metadata of 2018 are so."""
+_BLOCK = 20_000
 
 
 class Release(NamedTuple):
@@ -144,31 +146,36 @@ class ReviewFiles(NamedTuple):
 
     def _reviews(self, path: Path, report: Report) -> pl.DataFrame:
         fields = self.names.fields
-        try:
-            table = pl.read_ndjson(path, schema={field: pl.String for field in fields.values()})
-        except (pl.exceptions.PolarsError, OSError):  # the slow way says what is wrong
-            table = pl.DataFrame()
-        if table.is_empty() or any(table[field].null_count() for field in fields.values()):
-            rows = [
-                [_text(record.get(field)) for field in fields.values()]
-                for record in _records(path, fields, report)
-            ]
-            table = pl.DataFrame(rows, schema=dict.fromkeys(fields.values(), pl.String), orient="row")
-        renamed = table.rename({field: column for column, field in fields.items()})
+        schema = dict.fromkeys(fields.values(), pl.String)
+        tables, bad = [], 0
+        for lines in _blocks(path):
+            table = _fast(lines, schema)
+            if table is None:  # some line is odd: these lines one by one
+                records = _records(lines, fields.values())
+                bad += sum(bool(line.strip()) for line in lines) - len(records)
+                rows = [[_text(record.get(field)) for field in schema] for record in records]
+                table = pl.DataFrame(rows, schema=schema, orient="row")
+            tables.append(table)
+        renamed = pl.concat([pl.DataFrame(schema=schema), *tables]).rename({f: c for c, f in fields.items()})
+        _count(path, fields.values(), len(renamed), bad, report)
         whole = renamed.filter(pl.col("user") != "", pl.col("item") != "")
         report.count("reviews without a user or an item were dropped", len(renamed) - len(whole))
         return whole
 
     def _items(self, path: Path, report: Report) -> pl.DataFrame:
         columns: dict[str, list[str]] = {name: [] for name in ("item", *self.texts)}
-        code = 0
-        for record in _records(path, {"item": self.names.item}, report):
-            texts = {name: _text(record.get(name)) for name in self.texts}
-            if any(mark in texts["title"] for mark in PAGE_CODE):
-                texts["title"] = ""
-                code += 1
-            for name, value in {"item": _text(record.get(self.names.item)), **texts}.items():
-                columns[name].append(value)
+        code = bad = 0
+        for lines in _blocks(path):
+            records = _records(lines, [self.names.item])
+            bad += sum(bool(line.strip()) for line in lines) - len(records)
+            for record in records:
+                texts = {name: _text(record.get(name)) for name in self.texts}
+                if any(mark in texts["title"] for mark in PAGE_CODE):
+                    texts["title"] = ""
+                    code += 1
+                for name, value in {"item": _text(record.get(self.names.item)), **texts}.items():
+                    columns[name].append(value)
+        _count(path, [self.names.item], len(columns["item"]), bad, report)
         report.count("items read", len(columns["item"]), always=True)
         report.count("titles are code of a page and count as empty", code)
         return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
@@ -180,38 +187,58 @@ def _all(root: Path, names: Sequence[str]) -> list[Path]:
     return [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
 
 
-def _records(path: Path, fields: Mapping[str, str], report: Report) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines, packed or not; a line that is none is counted.
+def _blocks(path: Path) -> Iterator[list[bytes]]:
+    """The lines of a file, packed or not, some at a time.
 
     Raises:
-        BadTableError: If it ends within what was packed, or no line is an object with one of the fields.
+        BadTableError: If it ends within what was packed.
     """
-    good = bad = 0
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
-    with opened as file:
+    read = 0
+    with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
         try:
-            for line in file:
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line.decode("utf-8-sig", "replace"))
-                except (ValueError, RecursionError):
-                    record = None
-                if isinstance(record, dict) and not record.keys().isdisjoint(fields.values()):
-                    good += 1
-                    yield record
-                else:
-                    bad += 1
+            while lines := list(islice(file, _BLOCK)):
+                read += len(lines)
+                yield lines
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise BadTableError(
-                f"Expected the whole of {path}, found that it ends early or is damaged after {good:,} lines "
-                f"({error}). Download it again."
+                f"Expected the whole of {path}, found that it ends early or is damaged after {read:,} lines "
+                f"or more ({error}). Download it again."
             ) from error
+
+
+def _fast(lines: list[bytes], schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame | None:
+    """These fields of lines of JSON by polars' reader; None if anything is in doubt."""
+    try:
+        table = pl.read_ndjson(b"".join(lines), schema=schema)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    return None if any(table[field].null_count() for field in schema) else table
+
+
+def _records(lines: list[bytes], fields: Collection[str]) -> list[dict[str, Any]]:
+    """The objects among lines of JSON that have one of the fields."""
+    records = []
+    for line in lines:
+        try:
+            record = json.loads(line.decode("utf-8-sig", "replace"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and not record.keys().isdisjoint(fields):
+            records.append(record)
+    return records
+
+
+def _count(path: Path, fields: Collection[str], good: int, bad: int, report: Report) -> None:
+    """Counts lines that are no objects of the release.
+
+    Raises:
+        BadTableError: If no line is one.
+    """
     report.count(f"lines of {path.name} are no JSON of this release and were dropped", bad)
     if not good:
         raise BadTableError(
-            f"Expected lines of JSON with {', '.join(fields.values())} in {path}, found none. Is it the file "
-            "of this release (--data.release)?"
+            f"Expected lines of JSON with {', '.join(fields)} in {path}, found none. Is it the file of this "
+            "release (--data.release)?"
         )
 
 
