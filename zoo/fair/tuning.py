@@ -181,7 +181,7 @@ class FairTuning(Recommender):
             ValueError: There is nothing trained to be evaluated, or several processes would make stages.
         """
         super().begin()
-        if self.prepared or not self.fresh:
+        if self.prepared or not self.fresh or self._trainer is None:
             return
         if self.trainer.state.fn != "fit":
             raise ValueError(
