@@ -305,6 +305,7 @@ def quiet_the_libraries() -> None:
     """Leaves out what the libraries say about themselves and no user can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # lightning 2.6
     warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`.*")  # on purpose
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")  # frozen towers are
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are gathers
     # What a model adds to a batch on the host is meant to be the model's.
     warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`.*")
