@@ -334,8 +334,9 @@ class FairTuning(Recommender):
 
 def standardised(vector_GBD: Tensor) -> Tensor:
     """Every dimension of a batch at mean 0 and deviation 1."""
-    deviation_G1D, mean_G1D = torch.std_mean(vector_GBD, dim=1, keepdim=True)
-    return (vector_GBD - mean_G1D) / (deviation_G1D + 1e-6)
+    # Inside the root, and over n: a batch of one user has no deviation and must give neither NaN nor a slope.
+    variance_G1D, mean_G1D = torch.var_mean(vector_GBD, dim=1, correction=0, keepdim=True)
+    return (vector_GBD - mean_G1D) * (variance_G1D + 1e-12).rsqrt()
 
 
 @contextmanager

@@ -43,3 +43,12 @@ def test_scaling_a_dimension_hides_nothing_from_standardised_discriminators() ->
     vector_GBD = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0))
     scaled = vector_GBD * torch.tensor([1.0, 1e-2, 50.0]) + 3.0
     assert torch.allclose(standardised(vector_GBD), standardised(scaled), atol=1e-3)
+
+
+def test_a_batch_of_one_user_has_no_deviation_and_gives_no_nan() -> None:
+    vector_GBD = torch.randn(2, 1, 3, requires_grad=True)
+    standardised(vector_GBD).square().sum().backward()  # type: ignore[no-untyped-call]
+    assert vector_GBD.grad is not None
+    assert vector_GBD.grad.isfinite().all()
+    many_GBD = standardised(torch.randn(2, 50, 3) * 4 + 1)
+    torch.testing.assert_close(many_GBD.var(1, correction=0), torch.ones(2, 3), atol=1e-4, rtol=0)
