@@ -167,7 +167,7 @@ def published_attack(vector_GUD: Tensor, labels: Labels, split: Split, epochs: i
     optimizer = torch.optim.SGD(probes.parameters(), lr=PUBLISHED_LR, weight_decay=DECAY)
     best_GK = vector_GUD.new_zeros(len(vector_GUD), len(labels.names))
     test_GTD, class_KT = vector_GUD[:, split.test_R], labels.class_KU[:, split.test_R]
-    for _ in tqdm(range(epochs), desc="Published attacker", unit="epoch", leave=False, disable=epochs < 100):
+    for _ in tqdm(range(epochs), desc="Published attacker", unit="epoch", leave=False, disable=None):
         probes.train()
         order_R = train_R[torch.randperm(len(train_R), device=train_R.device)]
         for rows_B in torch.split(order_R, PUBLISHED_BATCH):
