@@ -53,7 +53,7 @@ class Catalogue(NamedTuple):
             fraction: Share of the users whose histories train, and are counted.
             seed: Of the draw of that share.
         """
-        windows = Windows(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in Windows._fields))
+        windows = Windows(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("offsets", "items")))
         items, counts_I = pl.read_parquet(folder / "items.parquet"), np.load(folder / "counts.npy")
         report = Report.load(folder)
         users_R = training_users(windows.n_users, fraction, seed)

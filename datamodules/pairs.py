@@ -35,8 +35,8 @@ class TrainPairs(Dataset[PairRows]):
         self.n_items = n_items
         self.seed = seed
         self.users_R = np.arange(1, windows.n_users) if users_R is None else users_R
-        lengths = windows.offsets[self.users_R + 1] - windows.offsets[self.users_R] - 2
-        self.starts: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)])
+        self.begins_R, self.ends_R = windows.training(self.users_R)
+        self.starts: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(self.ends_R - self.begins_R)])
 
     def __len__(self) -> int:
         """Pairs."""
@@ -51,8 +51,9 @@ class TrainPairs(Dataset[PairRows]):
         rows_B = np.asarray(asked.rows_B, dtype=np.int64)
         place_B = np.searchsorted(self.starts, rows_B, side="right") - 1
         user_B = self.users_R[place_B]
-        item_B = self.windows.items[self.windows.offsets[user_B] + rows_B - self.starts[place_B]]
-        longest = int((self.windows.offsets[user_B + 1] - self.windows.offsets[user_B]).max(initial=3))
-        own_BS = self.windows.last(user_B, longest - 2, without=2)
+        begin_B, end_B = self.begins_R[place_B], self.ends_R[place_B]
+        item_B = self.windows.items[begin_B + rows_B - self.starts[place_B]]
+        longest = int((end_B - begin_B).max(initial=2))
+        own_BS = self.windows.last(user_B, longest, self.windows.offsets[user_B + 1] - end_B)
         negatives_BL = uniform_negatives(self.seed, asked.epoch, rows_B, own_BS, self.n_items)
         return PairRows(user_B.astype(np.int64), item_B.astype(np.int64), negatives_BL[:, -1])

@@ -31,6 +31,9 @@ class Windows(NamedTuple):
     """User row u has ``items[offsets[u]:offsets[u + 1]]``, oldest first; U + 1 numbers."""
     items: npt.NDArray[np.int32]
     """Catalogue ids 1..I-1."""
+    trains: npt.NDArray[np.int64] | None = None
+    """(2, U) positions in ``items`` where what trains of each user row begins and ends; by default all but
+    the last two items of a window do."""
 
     @property
     def n_users(self) -> int:
@@ -53,18 +56,28 @@ class Windows(NamedTuple):
         items_BW[~real_BW] = 0
         return items_BW
 
+    def training(
+        self, users_R: npt.NDArray[np.int64] | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Positions in ``items`` where what trains of some users begins and ends; by default all rows but 0."""
+        users: npt.NDArray[np.int64] | slice = slice(1, None) if users_R is None else users_R
+        if self.trains is not None:
+            return self.trains[0][users], self.trains[1][users]
+        return self.offsets[:-1][users], self.offsets[1:][users] - 2
+
     def train_counts(
         self, n_items: int, users_R: npt.NDArray[np.int64] | None = None
     ) -> npt.NDArray[np.int64]:
-        """How often each catalogue row occurs in what trains (all but the last two of each window).
+        """How often each catalogue row occurs in what trains.
 
         Args:
             n_items: Catalogue rows I.
             users_R: User rows that train, rising; by default all. The oldest interactions, which fill no
                 chunk, count too.
         """
-        users_R = np.arange(1, self.n_users) if users_R is None else users_R
-        trains = _inside(self.offsets[users_R], self.offsets[users_R + 1] - 2, len(self.items))
+        starts, stops = self.training(users_R)
+        some = stops > starts
+        trains = _inside(starts[some], stops[some], len(self.items))
         return np.bincount(self.items[trains], minlength=n_items).astype(np.int64)
 
 
@@ -76,19 +89,23 @@ class TrainingRows(NamedTuple):
 
     @classmethod
     def of(cls, windows: Windows, width: int) -> Self:
-        """Cuts what trains (all but the last two of each window) into pieces, user by user, oldest first.
+        """Cuts what trains of each window into pieces, user by user, oldest first.
 
         From the end of a user's n interactions come n // width pieces, at least one; the n mod width oldest
-        interactions of more than one piece's worth are in none. Windows of L + 3 are one piece of L + 1.
+        interactions of more than one piece's worth are in none. Windows of L + 3 are one piece of L + 1. Who
+        has nothing to train on gives no piece.
 
         Args:
             windows: Of all users.
             width: Of a piece, L + 1.
         """
-        pieces_U = np.maximum((np.diff(windows.offsets)[1:] - 2) // width, 1)
+        starts, stops = windows.training()
+        length_U = stops - starts
+        pieces_U = np.where(length_U > 0, np.maximum(length_U // width, 1), 0)
         user_R = np.repeat(np.arange(1, windows.n_users), pieces_U)
         later_R = np.repeat(np.cumsum(pieces_U), pieces_U) - 1 - np.arange(len(user_R))
-        return cls(user_R, 2 + later_R * width)
+        after_U = windows.offsets[2:] - stops
+        return cls(user_R, after_U[user_R - 1] + later_R * width)
 
 
 class Split(NamedTuple):
