@@ -59,7 +59,7 @@ class Windows(NamedTuple):
     def training(
         self, users_R: npt.NDArray[np.int64] | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Positions in ``items`` where what trains of some users begins and ends; by default all rows but 0."""
+        """Positions in ``items`` where what trains of some users begins and ends; by default of all."""
         users: npt.NDArray[np.int64] | slice = slice(1, None) if users_R is None else users_R
         if self.trains is not None:
             return self.trains[0][users], self.trains[1][users]
