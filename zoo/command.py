@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from zoo.base import Recommender
 from zoo.callbacks.predictions import PredictionWriter
+from zoo.callbacks.table import ResultTable
 from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint
 from zoo.extract import make_features
 from zoo.feature_store import FeatureStoreError
@@ -94,6 +95,8 @@ class ZooCLI(LightningCLI):
             default=True,
             help="Test the best checkpoint when training ends and print the result table.",
         )
+        written = "Write the tested weights beside results.json, as weights.safetensors."
+        parser.add_argument("--weights", type=bool, default=False, help=written)
 
     def _prepare_subcommand_parser(
         self,
@@ -220,6 +223,9 @@ class ZooCLI(LightningCLI):
             off, kwargs["enable_progress_bar"] = (*off, PredictionWriter, ProgressBar), False
             kwargs["logger"], self.save_config_callback = False, None
         kwargs["callbacks"] = [c for c in config.get("callbacks") or [] if not isinstance(c, off)]
+        for callback in kwargs["callbacks"]:
+            if isinstance(callback, ResultTable):
+                callback.weights |= bool(self._get(self.config_init, "weights"))
         return super().instantiate_trainer(**kwargs)
 
     def _untrained(self) -> bool:
@@ -307,8 +313,6 @@ def quiet_the_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`.*")  # on purpose
     warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")  # frozen towers are
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are gathers
-    # What a model adds to a batch on the host is meant to be the model's.
-    warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_not_advertising)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from zoo.metrics.topk import NAMES
+from zoo.provenance import file_digest
 from zoo.types import EvalBatch, LabelBatch
 
 FILE = "ranks.parquet"
@@ -32,16 +33,23 @@ class RankWriter(Callback):
     best; a target that the user had already seen is beyond every cut-off) and ``rank_repeat`` (such a target
     enabled again). Where they have several, it is ``users.parquet``: ``user`` and the user's metrics. Users
     of all processes are in one file, which therefore does not depend on their number. It stands beside
-    ``results.json``.
+    ``results.json``, which has its name and digest if this callback stands in front of ``ResultTable``.
     """
 
     def __init__(self) -> None:
         self._found: list[Tensor] = []
         """A column a user: 32-bit integers, or 32-bit floats as such."""
+        self._written: Path | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins with nothing, also the second time."""
-        self._found = []
+        self._found, self._written = [], None
+
+    def results_part(self) -> dict[str, Any]:
+        """Name and digest of the file, for ``results.json``."""
+        if self._written is None:
+            return {}
+        return {"users": {"file": self._written.name, "sha256": file_digest(self._written)}}
 
     def on_test_batch_end(
         self,
@@ -66,10 +74,7 @@ class RankWriter(Callback):
         """Gathers the users of all processes and writes the file, all or nothing."""
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked by all ranks: it is broadcast
         parts, self._found = self._found, []
-        empty_40 = torch.empty(4, 0, dtype=torch.int32, device=pl_module.device)
-        found_CU = torch.cat(parts or [empty_40], dim=1)
-        if trainer.world_size > 1:
-            found_CU = torch.cat(gather_all_tensors(found_CU), dim=1)
+        found_CU = gathered(parts, 4, trainer, pl_module)
         if not trainer.is_global_zero:
             return
         if not found_CU.shape[1]:
@@ -84,8 +89,25 @@ class RankWriter(Callback):
         table = rank_table(found_CU, names) if ranked else value_table(found_CU, names)
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{file}.part"
-        table.write_parquet(part)
+        table.write_parquet(part, compression="zstd")
         os.replace(part, folder / file)
+        self._written = folder / file
+
+
+def gathered(parts: Sequence[Tensor], rows: int, trainer: Trainer, pl_module: LightningModule) -> Tensor:
+    """What was kept batch by batch, of all processes; every one of them has to ask.
+
+    Args:
+        parts: 32-bit integers with a column a user, or a case; none where no batch came.
+        rows: Rows of an empty result.
+        trainer: Of the run.
+        pl_module: On whose device it is.
+    """
+    empty_C0 = torch.empty(rows, 0, dtype=torch.int32, device=pl_module.device)
+    found_CU = torch.cat([*parts] or [empty_C0], dim=1)
+    if trainer.world_size > 1:
+        found_CU = torch.cat(gather_all_tensors(found_CU), dim=1)
+    return found_CU
 
 
 def rank_table(found_4U: Tensor, names: _Named) -> pl.DataFrame:
@@ -100,8 +122,8 @@ def rank_table(found_4U: Tensor, names: _Named) -> pl.DataFrame:
         {
             "user": pl.Series(names.user_names, dtype=pl.String).gather(user_U),
             "target": pl.Series(names.item_names, dtype=pl.String).gather(target_U),
-            "rank": rank_U,
-            "rank_repeat": repeat_U,
+            "rank": rank_U.astype(np.uint32),
+            "rank_repeat": repeat_U.astype(np.uint32),
         }
     )
 

@@ -3,15 +3,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
     EventAccumulator,
 )
 from torch import Tensor
 
+import zoo
 from tests.data_makers.toy_run import Plan, ToyData, ToyModel
 from tests.zoo.callbacks.test_checkpoint import trainer
 from zoo.callbacks.table import ResultRow, ResultTable, format_table, write_results
+from zoo.provenance import is_sealed
 
 ROWS = [
     ResultRow("all", {"hr@5": 0.5, "ndcg@10": 0.25}, {"hr@5": (0.4, 0.6), "ndcg@10": (0.2, 0.3)}, 1234),
@@ -26,6 +30,11 @@ class Evaluated(ToyModel):
 
     def result_rows(self) -> list[ResultRow]:
         return ROWS
+
+
+class Part(Callback):
+    def results_part(self) -> dict[str, object]:
+        return {"slices": {"cold": {}}}
 
 
 class Data(ToyData):
@@ -59,6 +68,27 @@ def test_printed_logged_and_written(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert events.Scalars("hp/hr@5")[0].value == 0.5  # the hyper-parameters' tab shows it beside them
 
 
+def test_says_where_everything_comes_from(tmp_path: Path) -> None:
+    table = ResultTable(weights=True)
+    run = trainer(tmp_path, Part(), table)
+    data = Data(Plan(str(tmp_path)))
+    data.protocol_text, data.data_fingerprint = "the last one of all", "abc"  # type: ignore[attr-defined]
+    run.test(Evaluated(), datamodule=data, verbose=False)
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert (stored["protocol"], stored["data"], stored["config"]) == ("the last one of all", "abc", None)
+    assert stored["model"] == "tests.zoo.callbacks.test_table.Evaluated"
+    assert stored["code"]["version"] == zoo.__version__
+    assert stored["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert stored["cost"]["memory_bytes"] > 2**20
+    assert stored["cost"]["test_seconds"] > 0
+    assert stored["slices"] == {"cold": {}}
+    weights = load_file(tmp_path / stored["weights"]["file"])
+    assert weights.keys() == dict(Evaluated().named_parameters()).keys()
+    assert is_sealed(stored)
+    stored["rows"][0]["metrics"]["hr@5"] = 0.51
+    assert not is_sealed(stored)
+
+
 def test_without_a_logger_and_without_rows(tmp_path: Path) -> None:
     trainer(tmp_path, ResultTable()).test(Evaluated(), datamodule=Data(Plan(str(tmp_path))), verbose=False)
     assert (tmp_path / "results.json").exists()
@@ -81,7 +111,9 @@ def test_seconds_go_on_in_a_resumed_run(tmp_path: Path) -> None:
     table.on_train_end(run, model)
     assert table.state_dict()["seconds"] >= stored["seconds"] > 0
     resumed = ResultTable()
-    resumed.load_state_dict({"seconds": 100.0})
-    assert resumed.state_dict() == {"seconds": 100.0}
+    resumed.load_state_dict({"seconds": 100.0})  # as earlier versions left it
+    assert resumed.state_dict() == {"seconds": 100.0, "memory": 0}
+    resumed.load_state_dict({"seconds": 100.0, "memory": 5})
+    assert resumed.state_dict() == {"seconds": 100.0, "memory": 5}
     resumed.on_train_start(run, model)
     assert 100 < resumed.state_dict()["seconds"] < 110
