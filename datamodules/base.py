@@ -31,7 +31,7 @@ from datamodules.splits import Stage, Windowing, Windows
 from datamodules.tables import Tables
 from zoo.types import CatalogSpec
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when cached tables or windows change their meaning, so that older ones are not read."""
 MIN_LEN = 4
 """The shortest history that leaves an input and a target to train on, beside the two held-out items."""

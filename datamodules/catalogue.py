@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 from lightning.pytorch.utilities import rank_zero_warn
 
+from datamodules.array_files import save_array
 from datamodules.cache import locked, write_array, write_atomic
 from datamodules.item_store import ItemStore
 from datamodules.raw_content import bad_items_csv
@@ -36,9 +37,9 @@ class Catalogue(NamedTuple):
         Raises:
             EmptyDataError: If no user is left.
         """
-        split = leave_two_out(tables, max_len, min_len, windowing)
+        split = leave_two_out(tables, max_len, min_len, windowing, folder)
         write_array(folder / "offsets.npy", split.windows.offsets)
-        write_array(folder / "items.npy", split.windows.items)
+        save_array(folder / "items.npy", split.windows.items)
         write_array(folder / "counts.npy", split.windows.train_counts(len(split.kept_items) + 1))
         tables.items[split.kept_items].write_parquet(folder / "items.parquet")
         tables.users.gather(split.kept_lines).to_frame("user").write_parquet(folder / "users.parquet")

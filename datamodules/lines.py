@@ -224,7 +224,7 @@ class LineData(ReleasedData, ABC):
         if self.files.n_rows is not None and len(paths) > 1:
             found = report.counts["items read"]
             note_sizes(report, self.subset, [("lines of items", found, self.files.n_rows)])
-        self.compare(tables, tables.items["item"].gather(tables.items_of).n_unique())
+        self.compare(tables, tables.n_taken())
         return tables
 
     def _write_windows(self, tables_folder: Path, folder: Path) -> None:

@@ -181,7 +181,7 @@ class MicroLens(ReleasedData):
         else:
             assert lines is not None
             tables = tables_from_lines(lines, items, report)
-        self.compare(tables, len(np.unique(tables.items_of)))
+        self.compare(tables, tables.n_taken())
         return tables
 
     def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import polars as pl
 
 from datamodules import pixelrec_files as files
@@ -144,7 +143,7 @@ class PixelRec(ReleasedData):
             items = events.select(pl.col("item").str.strip_chars()).unique(maintain_order=True)
             report.notes.append("There is no item information: the items have no texts.")
         tables = tables_from_events(events, items, report)
-        self.compare(tables, len(np.unique(tables.items_of)))
+        self.compare(tables, tables.n_taken())
         return tables
 
     def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:

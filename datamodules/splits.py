@@ -5,11 +5,14 @@ validation target, the rest trains. PixelRec (SDM 2024) keeps all and cuts what 
 Windows are cut by arithmetic on compressed rows; no user is looped over.
 """
 
-from typing import Literal, NamedTuple, Self
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.array_files import collect, file_of, map_array, within
 from datamodules.errors import EmptyDataError
 from datamodules.tables import Report, Tables
 
@@ -77,8 +80,18 @@ class Windows(NamedTuple):
         """
         starts, stops = self.training(users_R)
         some = stops > starts
-        trains = _inside(starts[some], stops[some], len(self.items))
-        return np.bincount(self.items[trains], minlength=n_items).astype(np.int64)
+        counts = np.zeros(n_items, dtype=np.int64)
+        for piece in within(self.items, starts[some], stops[some]):
+            counts += np.bincount(piece, minlength=n_items)
+        return counts
+
+    def __reduce__(self) -> tuple[Callable[..., "Windows"], tuple[object, ...]]:
+        """What is mapped travels to other processes as the name of its file: none gets a copy."""
+        return _windows, tuple(file_of(part) or part for part in self)
+
+
+def _windows(*parts: npt.NDArray[Any] | Path | None) -> Windows:
+    return Windows(*(map_array(part) if isinstance(part, Path) else part for part in parts))  # type: ignore[arg-type]
 
 
 class TrainingRows(NamedTuple):
@@ -119,7 +132,9 @@ class Split(NamedTuple):
     report: Report
 
 
-def leave_two_out(tables: Tables, max_len: int, min_len: int, windowing: Windowing = "last") -> Split:
+def leave_two_out(
+    tables: Tables, max_len: int, min_len: int, windowing: Windowing = "last", folder: Path | None = None
+) -> Split:
     """Cuts the windows.
 
     1. A line with fewer than ``min_len`` interactions is dropped, counted before truncation.
@@ -132,6 +147,8 @@ def leave_two_out(tables: Tables, max_len: int, min_len: int, windowing: Windowi
         max_len: History length L.
         min_len: Interactions a user must have; at least 4, so that every user has a training target.
         windowing: What is used of a long history.
+        folder: Where the items of the windows are written, as ``items.npy``, and mapped from; without one
+            they are in memory. All else is one number a user or an item.
 
     Raises:
         EmptyDataError: If no user is left.
@@ -142,20 +159,21 @@ def leave_two_out(tables: Tables, max_len: int, min_len: int, windowing: Windowi
     starts = tables.offsets[:-1][lines]
     if windowing == "last":
         starts = np.maximum(starts, stops - (max_len + 3))
-    items = tables.items_of[_inside(starts, stops, len(tables.items_of))]
-    offsets = np.concatenate([[0], np.cumsum(stops - starts)])
-
     report = Report()
     report.count(f"lines of fewer than {min_len} interactions were dropped", len(length) - len(lines))
     if not len(lines):
         raise EmptyDataError(_nothing_left(tables, length, min_len))
     in_window = np.zeros(len(tables.items), dtype=bool)
-    in_window[items] = True
+    for piece in within(tables.items_of, starts, stops):
+        in_window[piece] = True
     stands = _last_of_each(tables, lines)
-    if not stands.all():
-        items = items[_inside(offsets[:-1][stands], offsets[1:][stands], len(items))]
-        offsets = np.concatenate([[0], np.cumsum((stops - starts)[stands])])
-        lines = lines[stands]
+    starts, stops, lines = starts[stands], stops[stands], lines[stands]
+    renumbered = np.cumsum(in_window, dtype=np.int32)
+    items = collect(
+        (renumbered[piece] for piece in within(tables.items_of, starts, stops)),
+        np.int32,
+        folder / "items.npy" if folder else None,
+    )
 
     report.count("users kept", len(lines), always=True)
     report.count("items kept", int(in_window.sum()), always=True)
@@ -163,12 +181,11 @@ def leave_two_out(tables: Tables, max_len: int, min_len: int, windowing: Windowi
     report.count("interactions kept", len(items), always=True)
     older = int(length[lines].sum()) - len(items)
     report.count(f"interactions older than a user's last {max_len + 3} were left out", older)
-    trains, width = np.diff(offsets) - 2, max_len + 1
+    trains, width = stops - starts - 2, max_len + 1
     odd = int((trains % width)[trains > width].sum())
     report.count(f"of these are a user's oldest and fill no chunk of {width} to train on", odd)
-    renumbered = np.cumsum(in_window, dtype=np.int32)
-    windows = Windows(np.concatenate([[0], offsets]).astype(np.int64), renumbered[items])
-    return Split(windows, np.flatnonzero(in_window), lines, report)
+    offsets = np.concatenate([[0, 0], np.cumsum(stops - starts)]).astype(np.int64)
+    return Split(Windows(offsets, items), np.flatnonzero(in_window), lines, report)
 
 
 def training_users(n_users: int, fraction: float, seed: int) -> npt.NDArray[np.int64]:
@@ -214,14 +231,6 @@ def label_per_user(user_R: npt.NDArray[np.int64], order_R: npt.NDArray[np.generi
     labels_R = np.zeros(len(user_R), dtype=np.int64)
     labels_R[order] = (to_end_R <= out_R) * (1 + (to_end_R <= out_R - out_R // 2))
     return labels_R
-
-
-def _inside(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.bool_]:
-    """Mask of the positions within any of the disjoint, ordered, non-empty ranges."""
-    steps = np.zeros(total + 1, dtype=np.int8)
-    steps[starts] += 1
-    steps[stops] -= 1  # where one range ends and the next begins the two cancel
-    return np.cumsum(steps[:-1], dtype=np.int8).astype(bool)
 
 
 def _last_of_each(tables: Tables, lines: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

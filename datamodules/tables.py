@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from datamodules.array_files import counts_of, map_array, save_array
 from datamodules.cache import write_json
 from datamodules.errors import BadTableError
 from datamodules.table_checks import one_unit, repeated, rows_by_number
@@ -60,30 +61,34 @@ class Tables(NamedTuple):
     """Column ``item`` (names, distinct) and the raw texts, in the order of the item file."""
     report: Report
     times_of: npt.NDArray[np.int64] | None = None
-    """Interaction -> time as the file counts it, where it has times; not saved, for no window needs it."""
+    """Interaction -> time as the file counts it, where it has times."""
 
     def save(self, folder: Path) -> None:
-        """Writes three Parquet tables and the report."""
-        lines = np.repeat(np.arange(len(self.users), dtype=np.uint32), np.diff(self.offsets))
-        interactions = pl.DataFrame({"line": lines, "item": self.items_of})
-        interactions.write_parquet(folder / "interactions.parquet", compression="lz4")
+        """Writes the arrays as they are, users and items as Parquet tables, and the report."""
+        save_array(folder / "offsets.npy", self.offsets)
+        save_array(folder / "items.npy", self.items_of)
+        if self.times_of is not None:
+            save_array(folder / "times.npy", self.times_of)
         self.users.to_frame("user").write_parquet(folder / "lines.parquet")
         self.items.write_parquet(folder / "items.parquet")
         self.report.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads what ``save`` wrote."""
-        users = pl.read_parquet(folder / "lines.parquet")["user"]
-        interactions = pl.read_parquet(folder / "interactions.parquet")
-        per_line = np.bincount(interactions["line"].to_numpy(), minlength=len(users))
+        """Reads names and report of what ``save`` wrote; the arrays stay on disk and are mapped."""
+        times = folder / "times.npy"
         return cls(
-            users,
-            _offsets(per_line),
-            interactions["item"].to_numpy(),
+            pl.read_parquet(folder / "lines.parquet")["user"],
+            map_array(folder / "offsets.npy"),
+            map_array(folder / "items.npy"),
             pl.read_parquet(folder / "items.parquet"),
             Report.load(folder),
+            map_array(times) if times.exists() else None,
         )
+
+    def n_taken(self) -> int:
+        """Items with an interaction."""
+        return int(np.count_nonzero(counts_of(self.items_of, len(self.items))))
 
 
 def clean_items(items: pl.DataFrame, report: Report) -> pl.DataFrame:
