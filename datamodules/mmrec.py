@@ -54,6 +54,7 @@ PUBLISHED = {
     "sports": Statistics(35_598, 18_357, 296_337),
     "elec": Statistics(192_403, 63_001, 1_689_188),
     "ml1m": Statistics(6_040, 3_706, 1_000_209),
+    "ml100k": Statistics(943, 1_682, 100_000),
     "microlens": Statistics(5_936, 12_414, 123_368),
 }
 """Name -> statistics in MMRec's and FMMRec's repositories."""

@@ -1,4 +1,4 @@
-"""MovieLens-1M as user-item pairs with gender, age and occupation, converted as FMMRec does.
+"""MovieLens-1M and -100K with gender, age and occupation: as histories, and as pairs as FMMRec converts them.
 
 Harper and Konstan, "The MovieLens Datasets: History and Context", TiiS 2015, https://doi.org/10.1145/2827872.
 The data may not be redistributed, so they are read from where the user unpacked them.
@@ -6,43 +6,154 @@ The data may not be redistributed, so they are read from where the user unpacked
 
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import polars as pl
 
+from datamodules.attributes import UNKNOWN, Attribute
 from datamodules.cache import digest, file_stamp, make_cache, make_folder
-from datamodules.errors import BadTableError, DataNotFoundError, EmptyDataError
+from datamodules.errors import EmptyDataError, UnknownSubsetError
 from datamodules.features import BadRows
+from datamodules.headed_files import simplified
+from datamodules.media import SUFFIXES
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import write_layout
-from datamodules.splits import Cut, label_per_user
-from datamodules.tables import Report
+from datamodules.movielens_files import CLASSES, PARTS, Raw, find_files, read_files, read_movies, read_users
+from datamodules.raw_content import RawContent
+from datamodules.released import MediaFolder, ReleasedData, Statistics
+from datamodules.splits import Cut, Windowing, label_per_user
+from datamodules.tables import Report, Tables, complete_items, tables_from_events
+from datamodules.texts import check_columns, text_content
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the same files give another table."""
-NAME = "ml1m"
-FILES = ("ratings.dat", "users.dat", "movies.dat")
-AGES = ("1", "18", "25", "35", "45", "50", "56")
-"""Codes of the age bands, in the order of their classes."""
-OCCUPATIONS = tuple(map(str, range(21)))
-CLASSES = {"gender": ("F", "M"), "age": AGES, "occupation": OCCUPATIONS}
-"""Attribute -> what the user file may hold, in the order of the classes."""
 MIN_RATINGS = 5
+TEXTS = ("title", "genres")
+HOW_TO_GET_IT = (
+    "Download ml-100k.zip from https://grouplens.org/datasets/movielens/100k/, or ml-1m.zip from "
+    "https://grouplens.org/datasets/movielens/1m/, unpack it, and set --data.root to the folder ml-100k or "
+    "ml-1m. They may not be offered for download again."
+)
+
+
+class MovieLensHistories(ReleasedData):
+    """MovieLens as histories: every rating is an interaction, whatever its stars, oldest first.
+
+    Ratings of the same second keep the order of the file, which in 100K is none: many users rated a page of
+    movies at once. Attributes: ``gender`` (F 0, M 1), ``age`` (seven bands) and ``occupation`` (21).
+
+    Args:
+        root: Folder with the three files, GroupLens' or RecBole's, or the one that holds ``ml-100k``.
+        subset: ``100K`` or ``1M``.
+        text: Columns that make a movie's text, in this order: of ``title``, with the year behind it, and
+            ``genres``.
+        cache_dir: Folder for what is prepared; by default ``.mmzoo`` in the root.
+        max_len: History length L.
+        min_len: Users with fewer interactions are left out; in the released files nobody is.
+        windowing: ``chunks`` trains on all of the long histories; ``last`` on the last L + 3 ratings only.
+        **kwargs: Of ``RecDataModule``.
+
+    Raises:
+        UnknownSubsetError: If no part is called ``subset``.
+        ValueError: If an option is out of its range.
+    """
+
+    subsets: ClassVar[dict[str, Statistics | None]] = {
+        "100K": Statistics(943, 1_682, 100_000),
+        "1M": Statistics(6_040, 3_706, 1_000_209),
+    }
+    names: ClassVar[dict[str, tuple[str, ...]]] = {"100K": ("ml-100k",), "1M": ("ml-1m",)}
+    media: ClassVar[dict[str, tuple[MediaFolder, ...]]] = {
+        "image": (MediaFolder("posters", SUFFIXES), MediaFolder("images", SUFFIXES))
+    }
+    how_to_get_it: ClassVar[str] = (
+        f"{HOW_TO_GET_IT} There are no pictures in them: put your own as posters/<movie id>.jpg."
+    )
+
+    def __init__(
+        self,
+        root: str = "data/ml-100k",
+        subset: str = "100K",
+        text: list[str] = ["title"],  # noqa: B006 - only read
+        cache_dir: str | None = None,
+        max_len: int = 50,
+        min_len: int = 5,
+        windowing: Windowing = "chunks",
+        **kwargs: Any,  # noqa: ANN401 - the base's arguments
+    ) -> None:
+        super().__init__(
+            root=root,
+            subset=subset,
+            cache_dir=cache_dir,
+            max_len=max_len,
+            min_len=min_len,
+            windowing=windowing,
+            **kwargs,
+        )
+        self.text = check_columns(text, TEXTS)
+
+    @property
+    def cache_name(self) -> str:
+        """The part, as its archive is called."""
+        return self.file_name
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the three files lie."""
+        return self.table_files()[0].parent
+
+    def table_files(self) -> list[Path]:
+        """Ratings, users and movies."""
+        return find_files(self.root, self.subset, self.how_to_get_it)
+
+    def table_options(self) -> list[object]:
+        """What else the tables depend on."""
+        return [LAYOUT]
+
+    def read_tables(self) -> Tables:
+        """Reads the files; a movie that is rated and not listed stays, without a text."""
+        report = Report()
+        raw = read_files(self.table_files(), self.subset, report)
+        items = complete_items(raw.movies, raw.ratings["item"], report)
+        tables = tables_from_events(raw.ratings, items, report, drop_repeats=True)
+        self.compare(tables, tables.items["item"].gather(tables.items_of).n_unique())
+        return tables
+
+    def user_attributes(self, users: pl.Series) -> dict[str, Attribute]:
+        """Gender, age band and occupation; unknown where the user file lacks them or has another code."""
+        classes = _attributes(read_users(self.table_files()[1], self.subset, Report()), users)
+        return {
+            name: Attribute(np.concatenate([[UNKNOWN], classes[f"u_{name}"].fill_null(UNKNOWN)]), len(codes))
+            for name, codes in CLASSES.items()
+        }
+
+    def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
+        """Titles or genres, or your own posters.
+
+        Raises:
+            ValueError: If the data set has no such modality.
+            DataNotFoundError: If there are no posters.
+        """
+        if modality == "text":
+            movies = self.table_files()[2]
+            return text_content(modality, items, self.text, movies, dict.fromkeys(self.text, movies.name))
+        return self.media_content(modality, ["", *items["item"].to_list()])
 
 
 class MovieLens(MMRec):
-    """MovieLens-1M from its three files: every rating is an interaction, whatever its stars.
+    """MovieLens as pairs: every rating is an interaction, whatever its stars.
 
     Users and movies are numbered by first appearance in the rating file; users with fewer than five ratings
-    are left out (in the released file nobody is). Attributes: ``gender`` (F 0, M 1), ``age`` (seven bands)
+    are left out (in the released files nobody is). Attributes: ``gender`` (F 0, M 1), ``age`` (seven bands)
     and ``occupation`` (21). The files hold no content: feature matrices, one row a movie in that order, are
     read from ``image_feat.npy``, ``text_feat.npy`` and ``audio_feat.npy`` beside them where they are.
 
-    FMMRec's own split was drawn without a seed; it is in their release, a set for ``mmrec``.
+    FMMRec's own split of 1M was drawn without a seed; it is in their release, a set for ``mmrec``.
 
     Args:
-        root: Folder with ``ratings.dat``, ``users.dat`` and ``movies.dat``, or the one that holds ``ml-1m``.
+        root: Folder with the three files, GroupLens' or RecBole's, or the one that holds ``ml-1m``.
+        subset: ``1M`` or ``100K``.
         cut: About 8 : 1 : 1 within each user, at ``random``, or by ``time``.
         cut_seed: Of the random cut.
         cache_dir: Folder for the converted table; by default ``.mmzoo`` in the root.
@@ -55,17 +166,16 @@ class MovieLens(MMRec):
         seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
 
     Raises:
+        UnknownSubsetError: If no part is called ``subset``.
         ValueError: If an option is unknown or out of its range.
     """
 
-    how_to_get_it: ClassVar[str] = (
-        "Download ml-1m.zip from https://grouplens.org/datasets/movielens/1m/, unpack it, and set "
-        "--data.root to the folder ml-1m. It may not be offered for download again."
-    )
+    how_to_get_it: ClassVar[str] = HOW_TO_GET_IT
 
     def __init__(
         self,
         root: str = "data/ml-1m",
+        subset: str = "1M",
         cut: Cut = "random",
         cut_seed: int = 0,
         cache_dir: str | None = None,
@@ -76,9 +186,13 @@ class MovieLens(MMRec):
         num_workers: int = 0,
         seed: int | None = None,
     ) -> None:
+        parts = {simplified(known): part for part, names in PARTS.items() for known in (part, names.folder)}
+        if simplified(subset) not in parts:
+            raise UnknownSubsetError(subset, PARTS)
+        self.subset = parts[simplified(subset)]
         super().__init__(
             root=root,
-            name=NAME,
+            name=simplified(PARTS[self.subset].folder),
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             hide_validation=hide_validation,
@@ -102,21 +216,17 @@ class MovieLens(MMRec):
         Raises:
             DataNotFoundError: If one of them is missing.
         """
-        places = (self.root, self.root / "ml-1m")
-        place = next((place for place in places if (place / FILES[0]).is_file()), self.root)
-        if missing := [file for file in FILES if not (place / file).is_file()]:
-            there = "no such folder" if not place.is_dir() else f"no {' and no '.join(missing)} there"
-            expected = f"{', '.join(FILES)} of MovieLens-1M in {place.absolute()}"
-            raise DataNotFoundError(expected, there, self.how_to_get_it)
-        return place
+        return self._raw_files()[0].parent
+
+    def _raw_files(self) -> list[Path]:
+        return find_files(self.root, self.subset, self.how_to_get_it)
 
     @cached_property
     def folder(self) -> Path:
         """Where the converted table comes to lie: named by the raw files and how they are cut."""
-        raw = self.feature_root
-        made_of = [LAYOUT, *(file_stamp(raw / file) for file in FILES), self.cut]
+        made_of = [LAYOUT, *map(file_stamp, self._raw_files()), self.cut]
         seed = self.cut_seed if self.cut == "random" else ""
-        return self.cache_dir / f"{NAME}-{digest([*made_of, seed])}"
+        return self.cache_dir / f"{self.name}-{digest([*made_of, seed])}"
 
     def prepare_data(self) -> None:
         """Converts the raw files if that is not done, then reads the result.
@@ -127,22 +237,20 @@ class MovieLens(MMRec):
         """
         self.__dict__.pop("folder", None)
         make_cache(self.cache_dir)
-        needed = 2 * (self.feature_root / FILES[0]).stat().st_size
+        needed = 2 * self._raw_files()[0].stat().st_size
         make_folder(self.folder, needed, self._convert)
         super().prepare_data()
 
     def _convert(self, folder: Path) -> None:
         """Writes the table in MMRec's layout, and what was met on the way."""
-        raw, report = self.feature_root, Report()
-        ratings = _fields(raw / FILES[0], ["user", "item", "rating", "time"])
-        users = _fields(raw / FILES[1], ["user", "gender", "age", "occupation", "zip"])
-        movies = _fields(raw / FILES[2], ["item", "title", "genres"])
-        ratings = _five_core(ratings, raw / FILES[0], report)
-        unlisted = len(set(ratings["item"]) - set(movies["item"]))
-        report.count(f"rated movies are not in {FILES[2]}", unlisted)
+        paths, report = self._raw_files(), Report()
+        raw = read_files(paths, self.subset, report)
+        ratings = _five_core(raw, paths[0], report)
+        unlisted = len(set(ratings["item"]) - set(raw.movies["item"]))
+        report.count(f"rated movies are not in {paths[2].name}", unlisted)
         user_R, user_names = _numbered(ratings["user"])
         item_R, item_names = _numbered(ratings["item"])
-        times = ratings["time"].cast(pl.Int64)
+        times = ratings["time"]
         random_R = np.random.default_rng(self.cut_seed).permutation(len(ratings))
         label_R = label_per_user(user_R, random_R if self.cut == "random" else times.to_numpy())
         table = pl.DataFrame(
@@ -154,10 +262,10 @@ class MovieLens(MMRec):
                 "x_label": label_R,
             }
         )
-        attributes = _attributes(users, user_names)[user_R]
+        attributes = _attributes(raw.users, user_names)[user_R]
         write_layout(
             folder,
-            NAME,
+            self.name,
             table.hstack(attributes).sort("userID", "timestamp", maintain_order=True),
             names={
                 "i_id_mapping.csv": pl.DataFrame({"movie": item_names, "itemID": np.arange(len(item_names))}),
@@ -168,8 +276,8 @@ class MovieLens(MMRec):
 
     @cached_property
     def _titles(self) -> dict[str, str]:
-        movies = _fields(self.feature_root / FILES[2], ["item", "title", "genres"])
-        return dict(zip(movies["item"].to_list(), movies["title"].to_list(), strict=True))
+        movies = read_movies(self._raw_files()[2], self.subset, Report())
+        return dict(zip(movies["item"].to_list(), movies["title"].fill_null("").to_list(), strict=True))
 
     def raw_title(self, row: int) -> str:
         """The title of a movie as the data has it; empty if there is none."""
@@ -180,44 +288,14 @@ class MovieLens(MMRec):
         return "\n  ".join([super().report(), *Report.load(self.folder).lines()])
 
 
-def _fields(path: Path, columns: list[str]) -> pl.DataFrame:
-    """A table with ``::`` between its columns, in Latin-1, all as text; empty lines are no rows.
+def _five_core(raw: Raw, path: Path, report: Report) -> pl.DataFrame:
+    """The ratings of users with enough of them, every pair once.
 
     Raises:
-        BadTableError: If a line has too few columns; names it.
-    """
-    # Not splitlines(): it takes some Latin-1 characters for line ends.
-    lines = pl.Series("line", path.read_bytes().decode("latin-1").split("\n"), dtype=pl.String)
-    table = (
-        lines.str.strip_chars_end("\r")
-        .to_frame()
-        .with_row_index("number", offset=1)
-        .filter(pl.col("line") != "")
-        .with_columns(pl.col("line").str.splitn("::", len(columns)).struct.rename_fields(columns))
-        .unnest("line")
-    )
-    short = table.filter(pl.col(columns[-1]).is_null())
-    if table.is_empty() or len(short):
-        where = f"line {short['number'][0]} of {path}" if len(short) else str(path)
-        raise BadTableError(
-            f"Expected {', '.join(columns)} with '::' between them in {where}, found "
-            f"{'fewer columns' if len(short) else 'an empty file'}. Is it the file as released, and complete?"
-        )
-    return table.drop("number")
-
-
-def _five_core(ratings: pl.DataFrame, path: Path, report: Report) -> pl.DataFrame:
-    """The ratings of users with enough of them.
-
-    Raises:
-        BadTableError: If a time is no number.
         EmptyDataError: If no user has enough.
     """
-    if (times := ratings["time"].cast(pl.Int64, strict=False)).null_count():
-        found = ratings["time"].filter(times.is_null())[0]
-        raise BadTableError(
-            f"Expected seconds as the last column of {path}, found {found!r}. Is the file complete?"
-        )
+    ratings = raw.ratings.unique(["user", "item"], keep="first", maintain_order=True)
+    report.count("ratings of a pair that an earlier line rates were dropped", len(raw.ratings) - len(ratings))
     kept = ratings.filter(pl.len().over("user") >= MIN_RATINGS)
     report.count(
         f"users with fewer than {MIN_RATINGS} ratings were left out",
@@ -239,11 +317,5 @@ def _numbered(names: pl.Series) -> tuple[np.ndarray[tuple[int], np.dtype[np.int6
 
 def _attributes(users: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     """Classes of the named users; empty where the user file lacks them or has another code."""
-    first = users.unique("user", keep="first", maintain_order=True)
-    place = names.cast(pl.Enum(first["user"]), strict=False).to_physical()
-    return pl.DataFrame(
-        {
-            f"u_{name}": first[name].cast(pl.Enum(codes), strict=False).to_physical().gather(place)
-            for name, codes in CLASSES.items()
-        }
-    )
+    place = names.cast(pl.Enum(users["user"]), strict=False).to_physical()
+    return pl.DataFrame({f"u_{name}": users[name].gather(place) for name in CLASSES})
