@@ -32,6 +32,14 @@ class FeatureFile(NamedTuple):
         good = [np.isfinite(matrix[start : start + _BLOCK]).all(axis=1) for start in starts]
         return np.flatnonzero(~np.concatenate(good)) if good else np.zeros(0, dtype=np.int64)
 
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which catalogue rows (I,) have features: finite, and not all zero."""
+        matrix, present_I = self._open(), np.zeros(self.rows + 1, dtype=np.bool_)
+        for start in range(0, self.rows, _BLOCK):
+            block = matrix[start : start + _BLOCK]
+            present_I[start + 1 : start + 1 + len(block)] = np.isfinite(block).all(axis=1) & block.any(axis=1)
+        return present_I
+
     def read(self, bad: BadRows = "refuse") -> npt.NDArray[np.float32]:
         """The vectors of the catalogue, (I, D): a zero row for padding, then the rows of the file.
 

@@ -61,6 +61,10 @@ class InteractionStore:
             )
         return self.files[modality].read(self.bad_features)
 
+    def present(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Modality -> which rows have features that are numbers and not all zero."""
+        return {modality: file.present() for modality, file in self.files.items()}
+
     def content(self, ids_N: Ids, modalities: Sequence[str]) -> dict[str, Content]:
         """Nothing: the layout holds features, no titles and pictures.
 

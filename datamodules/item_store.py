@@ -267,6 +267,10 @@ class ItemStore:
             for modality in modalities
         }
 
+    def present(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Modality -> which rows have usable content."""
+        return {modality: np.asarray(arrays[PRESENT]) for modality, arrays in self._arrays.items()}
+
     def feature_folder(self, modality: str, key: str) -> str:
         """Beside the content that the features are made from; named by that content and the key."""
         folder = self.folders[modality]

@@ -69,9 +69,11 @@ def test_two_processes_give_the_metrics_of_one(root: Path) -> None:
     for devices in ((), ("--trainer.devices", "2", "--trainer.strategy", "ddp")):
         succeeded("test", "--ckpt_path", str(checkpoint), *TINY, *devices, cwd=root)
         rows = json.loads((root / "run" / "results.json").read_text())["rows"]
-        found.append((rows, pl.read_parquet(root / "run" / "users.parquet")))
+        slices = (root / "run" / "slices.csv").read_text()
+        found.append((rows, pl.read_parquet(root / "run" / "users.parquet"), slices))
     assert found[0][0] == found[1][0]
     assert found[0][1].equals(found[1][1])
+    assert found[0][2] == found[1][2]
 
 
 @pytest.mark.slow

@@ -35,10 +35,12 @@ def test_two_processes_give_the_metrics_of_one(odd: Path) -> None:
     line = ("test", "--ckpt_path", str(checkpoint), "--data", "nineRec", "--data.root", "tree", *QUIET)
     succeeded(*line, cwd=odd)
     one, ranks = metrics(odd), pl.read_parquet(odd / "run" / "ranks.parquet")
+    slices = (odd / "run" / "slices.csv").read_text()
     assert one["all"][1] == 61  # type: ignore[index]
     assert ranks["user"].n_unique() == 61
     succeeded(*line, "--trainer.devices", "2", "--trainer.strategy", "ddp", cwd=odd)
     assert metrics(odd) == one
+    assert (odd / "run" / "slices.csv").read_text() == slices
     assert pl.read_parquet(odd / "run" / "ranks.parquet").equals(ranks)
 
 

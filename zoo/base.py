@@ -17,13 +17,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from zoo.callbacks.table import ResultRow
 from zoo.lifecycle import Lifecycle
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
+from zoo.metrics.slices import COLD_BELOW
 from zoo.optim import Rates, Schedule, parameter_groups, rate_factor, restore_optimizer
 from zoo.seeding import reseed
 from zoo.transfer import FULL, Plan
 from zoo.types import EvalBatch, ModelNeeds
-
-COLD_BELOW = 10
-"""An item with fewer training interactions is cold (MoRec, appendix A.1)."""
 
 
 class Predictions(NamedTuple):

@@ -19,7 +19,7 @@ from zoo.checkpoints import CheckpointMismatchError, read_stamp
 from zoo.graph.build import symmetric_graph
 from zoo.graph.propagate import Graph
 from zoo.metrics.ranking import top_k
-from zoo.metrics.topk import TopKMean, target_hits, user_values
+from zoo.metrics.topk import TopKMean, hits_at, target_places, user_values
 from zoo.seeding import reseed
 from zoo.types import CatalogSpec, InteractionBatch, InteractionSource, ItemSource, LabelBatch, ModelNeeds
 
@@ -251,16 +251,16 @@ class CollaborativeRecommender(Recommender):
         self._users_UD, self.table_ID = self.tables()
         self.mean = TopKMean().to(self.device)
 
-    def _rank(self, batch: LabelBatch) -> Tensor:
-        """The metrics of every user (B, M)."""
+    def _rank(self, batch: LabelBatch) -> tuple[Tensor, Tensor]:
+        """The metrics of every user (B, M), and the places of the targets (B, P)."""
         table_ID = self._table()
         user_BD = self.user_vectors(batch, table_ID)
         targets_B = (batch.target_BP > 0).sum(1)
-        hits_BK = target_hits(user_BD, table_ID, batch.target_BP, batch.hidden_BH)
-        values_BM = user_values(hits_BK, targets_B)
+        place_BP = target_places(user_BD, table_ID, batch.target_BP, batch.hidden_BH)
+        values_BM = user_values(hits_at(place_BP), targets_B)
         if self.mean is not None:
             self.mean.update(values_BM, targets_B)
-        return values_BM
+        return values_BM, place_BP
 
     def validation_step(self, batch: LabelBatch, batch_idx: int) -> None:  # type: ignore[override]
         """Ranks each user's targets among the whole catalogue."""
@@ -270,9 +270,11 @@ class CollaborativeRecommender(Recommender):
         """Ranks as in validation.
 
         Returns:
-            ``values_BM``: the metrics of every user in the order of ``zoo.metrics.topk.NAMES``.
+            ``values_BM``: the metrics of every user in the order of ``zoo.metrics.topk.NAMES``;
+            ``place_BP``: where each target stands among the best 50 items, 0 beyond them.
         """
-        return {"values_BM": self._rank(batch)}
+        values_BM, place_BP = self._rank(batch)
+        return {"values_BM": values_BM, "place_BP": place_BP}
 
     def predict_step(self, batch: LabelBatch, batch_idx: int) -> Predictions:  # type: ignore[override]
         """The best items of every user, hidden ones left out."""

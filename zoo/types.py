@@ -228,6 +228,15 @@ class ItemSource(Protocol):
 
 
 @runtime_checkable
+class KnowsMissing(Protocol):
+    """A catalogue that can say which items lack what."""
+
+    def present(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """Modality that was prepared -> whether each catalogue row has it (I,); row 0 does not."""
+        ...
+
+
+@runtime_checkable
 class InteractionSource(ItemSource, Protocol):
     """The catalogue, its users and the training pairs between them, as a model of the graph sees them."""
 

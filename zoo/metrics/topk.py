@@ -24,30 +24,31 @@ STEPS = 2.0**36
 """Steps between 0 and 1 that a user's value is rounded to: sums of 2 ** 26 users fit into 64 bits."""
 
 
-def target_hits(
+def target_places(
     user_BD: Tensor, table_ID: Tensor, target_BP: Tensor, hidden_BH: Tensor, k: int = CUTOFFS[-1]
 ) -> Tensor:
-    """Which of every user's best k items are among the targets.
+    """Where among every user's best k items each of the targets stands.
 
-    A target that is itself hidden, or whose score is NaN or -inf, is never among them.
+    A target that is itself hidden, or whose score is NaN or -inf, stands nowhere.
 
     Args:
         user_BD: User vectors.
         table_ID: Item vectors; row 0 is padding and never a candidate.
-        target_BP: Catalogue ids of the targets, 0-padded.
+        target_BP: Catalogue ids of the targets, distinct, 0-padded.
         hidden_BH: Catalogue ids that may not be recommended, 0-padded; H may be 0.
         k: Items looked at.
 
     Returns:
-        True where the item at this place is a target, (B, k) bool, best place first.
+        Places from 1, (B, P) int32; 0 where a target is not among the best k, and where there is none.
 
     >>> user_BD, table_ID = torch.ones(1, 1), torch.tensor([[9.0], [4.0], [3.0], [2.0], [3.0]])
-    >>> target_hits(user_BD, table_ID, torch.tensor([[2, 3]]), torch.tensor([[1]]), k=3).tolist()
-    [[False, True, True]]
+    >>> target_places(user_BD, table_ID, torch.tensor([[2, 3, 0]]), torch.tensor([[1]]), k=3).tolist()
+    [[2, 3, 0]]
     """
     n_items = table_ID.shape[0]
-    hits_BK = torch.zeros(len(user_BD), k, dtype=torch.bool, device=user_BD.device)
-    places = min(k, n_items - 1)
+    place_BP = torch.zeros(target_BP.shape, dtype=torch.int32, device=user_BD.device)
+    best = min(k, n_items - 1)
+    place_K = torch.arange(1, best + 1, dtype=torch.float32, device=user_BD.device)
     for rows, scores_RI in score_blocks(user_BD, table_ID):
         target_RP = target_BP[rows]
         hide(scores_RI, hidden_BH[rows], None)
@@ -55,10 +56,32 @@ def target_hits(
         # The next smaller number, so that an item of equal score comes before a target.
         below_RP = torch.nextafter(scores_RI.gather(1, target_RP), scores_RI.new_tensor(float("-inf")))
         scores_RI.scatter_(1, target_RP, below_RP)
-        best_RK, item_RK = scores_RI.topk(places)
-        is_target_RI = torch.zeros_like(scores_RI, dtype=torch.bool).scatter_(1, target_RP, True)
-        hits_BK[rows, :places] = is_target_RI.gather(1, item_RK) & (best_RK > float("-inf"))
-    return hits_BK
+        best_RK, item_RK = scores_RI.topk(best)
+        # The scores are not needed any more: places are written over them.
+        scores_RI.zero_().scatter_(1, item_RK, place_K * (best_RK > float("-inf")))
+        place_BP[rows] = scores_RI.gather(1, target_RP).int()
+    return place_BP
+
+
+def hits_at(place_BP: Tensor, k: int = CUTOFFS[-1]) -> Tensor:
+    """Which of the best k places hold a target, (B, k) bool, best place first.
+
+    Args:
+        place_BP: What ``target_places`` gives.
+        k: Places.
+
+    >>> hits_at(torch.tensor([[2, 3, 0]]), k=3).tolist()
+    [[False, True, True]]
+    """
+    hits_BK = torch.zeros(len(place_BP), k + 1, dtype=torch.bool, device=place_BP.device)
+    return hits_BK.scatter_(1, place_BP.long(), True)[:, 1:]
+
+
+def target_hits(
+    user_BD: Tensor, table_ID: Tensor, target_BP: Tensor, hidden_BH: Tensor, k: int = CUTOFFS[-1]
+) -> Tensor:
+    """Which of every user's best k items are among the targets, (B, k) bool; see ``target_places``."""
+    return hits_at(target_places(user_BD, table_ID, target_BP, hidden_BH, k), k)
 
 
 def user_values(hits_BK: Tensor, targets_B: Tensor) -> Tensor:
