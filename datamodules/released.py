@@ -5,7 +5,7 @@ The subclasses say what the files are called and what is in them.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -234,7 +234,7 @@ def content_of(
         raise DataNotFoundError(
             f"{folder}/{pattern} of at least one item",
             f"{len(by_stem)} {modality} files, none of an item of {subset}",
-            f"Are the files one folder deeper? {remedy}",
+            f"Are the files two folders deeper? {remedy}",
         )
     values = [None, *(by_stem.get(name) for name in names[1:])]
     kind = FramesContent if media.ending else RawContent
@@ -242,22 +242,36 @@ def content_of(
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "") -> dict[str, str]:
-    """Item id -> file name, by one listing; of several files the suffix that comes first stands.
+    """Item id -> file name, by one listing of the folder and of those in it.
+
+    Of several files that in the folder itself stands, then the suffix that comes first.
 
     Args:
-        folder: To list.
+        folder: To list. Names of files in its folders begin with the folder's (``010/0108775015.jpg``).
         suffixes: That count, in any case.
         ending: What a name must have between id and suffix.
     """
     order = {suffix: rank for rank, suffix in enumerate(suffixes)}
-    found: dict[str, str] = {}
-    for entry in os.scandir(folder):
-        stem, suffix = os.path.splitext(entry.name)
+    found: dict[str, tuple[bool, int, str]] = {}
+    for nested, name in _listed(folder):
+        stem, suffix = os.path.splitext(os.path.basename(name))
         rank = order.get(suffix.lower())
         if rank is None or not stem.endswith(ending):
             continue
         item = stem.removesuffix(ending)
-        present = found.get(item)
-        if present is None or (rank, entry.name) < (order[os.path.splitext(present)[1].lower()], present):
-            found[item] = entry.name
-    return found
+        found[item] = min(found.get(item, (nested, rank, name)), (nested, rank, name))
+    return {item: name for item, (_, _, name) in found.items()}
+
+
+def _listed(folder: Path) -> Iterator[tuple[bool, str]]:
+    """Names within a folder, and whether they are in a folder of it."""
+    below = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                below.append(entry.name)
+            else:
+                yield False, entry.name
+    for name in below:
+        with os.scandir(folder / name) as entries:
+            yield from ((True, f"{name}/{entry.name}") for entry in entries)

@@ -286,11 +286,14 @@ def test_many_users_with_numbers_keep_the_order_of_the_file(tmp_path: Path) -> N
     assert data.user_names[1:] == [user for user in order if user in tree.histories]
 
 
-def test_covers_one_folder_too_deep_are_an_error(tmp_path: Path) -> None:
+def test_covers_may_be_one_folder_deeper_and_not_two(tmp_path: Path) -> None:
     make_ninerec(tmp_path)
     covers = tmp_path / "QB" / "QB_cover"
-    covers.rename(tmp_path / "QB" / "inner")
-    covers.mkdir()
-    (tmp_path / "QB" / "inner").rename(covers / "QB_cover")
-    with pytest.raises(DataNotFoundError, match="one folder deeper"):
+    for depth in (1, 2):
+        covers.rename(tmp_path / "QB" / "inner")
+        covers.mkdir()
+        (tmp_path / "QB" / "inner").rename(covers / "QB_cover")
+        if depth == 1:
+            assert ready(tmp_path).cover(1) is not None
+    with pytest.raises(DataNotFoundError, match="two folders deeper"):
         ready(tmp_path)

@@ -1,0 +1,109 @@
+"""Finds and reads the tables of H&M's competition on Kaggle: purchases by day, articles, nested pictures.
+
+Columns and names are those of its public descriptions; they have never been seen on a released file.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from datamodules.errors import BadTableError, DataNotFoundError
+from datamodules.headed_files import find_columns, read_columns, read_quoted, sniff
+from datamodules.lines import Windowed, find_file
+from datamodules.released import what_is_in
+from datamodules.tables import Report, Tables, complete_items, tables_from_events
+
+TRANSACTIONS, ARTICLES = "transactions_train.csv", "articles.csv"
+TEXTS = (
+    *(
+        "prod_name",
+        "product_type_name",
+        "product_group_name",
+        "graphical_appearance_name",
+        "colour_group_name",
+    ),
+    *("department_name", "index_name", "section_name", "garment_group_name", "detail_desc"),
+)
+DIGITS = 10
+"""Of an article's number; a program that took it for a number has dropped the zeros before it."""
+DAY = 86_400
+
+
+class TransactionFiles(NamedTuple):
+    """``transactions_train.csv`` with ``t_dat``, ``customer_id`` and ``article_id``; ``articles.csv``."""
+
+    texts: tuple[str, ...] = TEXTS
+    pictures: tuple[str, ...] = ("images",)
+    """With files ``010/0108775015.jpg``."""
+    max_len: int = 20
+    """Of no paper."""
+    min_len: int = 5
+    windowed: Windowed | None = None
+    n_rows: int | None = 105_542
+
+    def find(self, root: Path, remedy: str) -> list[Path]:
+        """The purchases, and the articles where they are; in a folder or up to two levels below it.
+
+        Raises:
+            DataNotFoundError: If there are no purchases; says what to unpack.
+        """
+        transactions = find_file(root, [TRANSACTIONS])
+        if transactions is None:
+            packed = find_file(root, [f"{TRANSACTIONS}.zip", f"{TRANSACTIONS}.gz"])
+            raise DataNotFoundError(
+                f"{TRANSACTIONS} and {ARTICLES} in {root.absolute()} or up to two levels below",
+                packed.name if packed else what_is_in(root),
+                f"Unpack {packed}." if packed else remedy,
+            )
+        articles = find_file(transactions.parent, [ARTICLES], levels=0) or find_file(root, [ARTICLES])
+        return [transactions, *([articles] if articles else [])]
+
+    def read(self, paths: Sequence[Path], report: Report) -> Tables:
+        """Purchases of one day keep the order of the file; several pieces of an article on a day are one.
+
+        Raises:
+            BadTableError: If a column is missing, or most of the days are none.
+        """
+        events = _purchases(paths[0], report)
+        if len(paths) > 1:
+            items = complete_items(_articles(paths[1], report), events["item"], report)
+        else:
+            items = events.select("item").unique(maintain_order=True)
+            report.notes.append(f"There is no {ARTICLES}: the items have no texts.")
+        return tables_from_events(events, items, report, drop_repeats=True)
+
+
+def _purchases(path: Path, report: Report) -> pl.DataFrame:
+    layout = sniff(path)
+    wanted = {"user": ("customer_id",), "item": ("article_id",), "day": ("t_dat",)}
+    table = read_columns(path, layout, find_columns(path, layout, wanted), report)
+    events = table.filter(pl.col("day") != "t_dat")
+    report.count("lines repeated the header and were dropped", len(table) - len(events))
+    days = events["day"].str.strip_chars().str.slice(0, 10)
+    names = days.unique(maintain_order=True)  # some hundreds, of millions of rows
+    times = names.str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64) * DAY
+    if 2 * times.null_count() > len(names):
+        raise BadTableError(
+            f"Expected days such as 2018-09-20 in the column t_dat of {path}, found "
+            f"{names.filter(times.is_null())[0]!r}. Is it the file as released?"
+        )
+    time = days.replace_strict(names, times, return_dtype=pl.Int64)
+    return events.select("user", _ten_digits(pl.col("item")), time.alias("time"))
+
+
+def _articles(path: Path, report: Report) -> pl.DataFrame:
+    layout = sniff(path)
+    texts = {name: (name,) for name in TEXTS}
+    places = find_columns(path, layout, {"item": ("article_id",), **texts}, optional=TEXTS)
+    items = pl.DataFrame(read_quoted(path, layout, places, report))
+    items = items.with_columns(_ten_digits(pl.col("item")))
+    report.count("items read", len(items), always=True)
+    return items
+
+
+def _ten_digits(column: pl.Expr) -> pl.Expr:
+    """Numbers of articles as they are written, and as pictures are called."""
+    plain = column.str.strip_chars().str.replace(r"\.0+$", "")
+    return pl.when(plain.str.contains(r"^\d+$")).then(plain.str.zfill(DIGITS)).otherwise(plain).alias("item")
