@@ -7,7 +7,7 @@ lies. Everything prepared is kept under a key of all it was made from, so nothin
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import polars as pl
 from lightning.pytorch.utilities import rank_zero_info
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.attributes import Attribute, check_attributes
 from datamodules.cache import check_space, digest, file_stamp, make_cache, make_folder
-from datamodules.catalogue import Catalogue, note_bad_items, report_text
+from datamodules.catalogue import Catalogue, check_fraction, note_bad_items, report_text
 from datamodules.collate import PairCollate, SequenceCollate, eval_collate
 from datamodules.errors import DataNotFoundError
 from datamodules.histories import EvalRows, EvalWindows, TrainWindows
@@ -25,16 +25,15 @@ from datamodules.loader import ResumableLoader
 from datamodules.media import open_image
 from datamodules.module import DataModule
 from datamodules.pairs import TrainPairs
+from datamodules.protocols import Frame, KCore, LeaveTwoOut, Protocol
 from datamodules.raw_content import RawContent
 from datamodules.sampler import EvalSampler, TrainBatchSampler
 from datamodules.splits import Stage, Windowing, Windows
 from datamodules.tables import Tables
 from zoo.types import CatalogSpec
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when cached tables or windows change their meaning, so that older ones are not read."""
-MIN_LEN = 4
-"""The shortest history that leaves an input and a target to train on, beside the two held-out items."""
 
 
 class RecDataModule(DataModule, ABC):
@@ -57,6 +56,9 @@ class RecDataModule(DataModule, ABC):
         windowing: ``last`` uses the last L + 3 interactions of every user. ``chunks`` uses all: what trains
             is cut into pieces of L + 1 from its end, and what does not fill the oldest piece is left out; all
             earlier items are hidden in an evaluation.
+        protocol: What trains and what is evaluated: ``LeaveTwoOut``, which is the default, ``GlobalTime``,
+            ``ColdItems`` or ``ColdUsers``, each with its options (``--data.protocol.help GlobalTime``).
+        filter: How many interactions ``users`` and ``items`` must have; others are left out before all else.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -80,24 +82,13 @@ class RecDataModule(DataModule, ABC):
         train_fraction: float = 1.0,
         fraction_seed: int = 0,
         windowing: Windowing = "last",
+        protocol: Protocol | None = None,
+        filter: KCore | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        if min_len < MIN_LEN:
-            raise ValueError(
-                f"Expected min_len >= {MIN_LEN}, found {min_len}: the last two interactions are held out, "
-                "and training needs one to start from and one to predict."
-            )
-        if max_len < 1:
-            raise ValueError(f"Expected max_len >= 1, found {max_len}.")
-        if not 0 < train_fraction <= 1 or fraction_seed < 0:
-            raise ValueError(
-                f"Expected 0 < train_fraction <= 1 and fraction_seed >= 0, found {train_fraction} and "
-                f"{fraction_seed}."
-            )
-        if windowing not in get_args(Windowing):
-            raise ValueError(
-                f"Expected windowing to be one of {', '.join(get_args(Windowing))}, found {windowing!r}."
-            )
+        self._frame = Frame(max_len, min_len, windowing)
+        self._frame.check()
+        check_fraction(train_fraction, fraction_seed)
         self.root = Path(root).expanduser()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else self.root / ".mmzoo"
         self.max_len = max_len
@@ -105,6 +96,8 @@ class RecDataModule(DataModule, ABC):
         self.train_fraction = train_fraction
         self.fraction_seed = fraction_seed
         self.windowing: Windowing = windowing
+        self.protocol = LeaveTwoOut() if protocol is None else protocol
+        self.filter = filter
         self._catalogue: Catalogue | None = None
         self._raw_by_modality: dict[str, RawContent] = {}
 
@@ -160,13 +153,9 @@ class RecDataModule(DataModule, ABC):
         Raises:
             DataNotFoundError: If raw files are missing.
             DiskFullError: If the disk cannot hold the cache.
-            ValueError: If the model wants batches that histories do not give.
+            ValueError: If the model cannot be trained or tested on what this data gives.
         """
-        if self.needs.batch == "interaction":
-            raise ValueError(
-                f"The model learns from the pairs of a split by labels, but {type(self).__name__} deals "
-                "histories. Give it a data set in MMRec's layout: --data mmrec, or for the demo demo_cf."
-            )
+        self.protocol.check(self.needs, type(self).__name__)
         told = self._catalogue is not None
         self._forget()
         files = self.table_files()
@@ -218,6 +207,7 @@ class RecDataModule(DataModule, ABC):
             max_len=self.max_len,
             # A model of pairs has a vector for every user: its rows must mean the same people.
             fingerprint=digest([self.item_names, self.user_names] if pairs else self.item_names),
+            protocol=self.protocol_text,
         )
 
     def _tables_folder(self) -> Path:
@@ -225,14 +215,15 @@ class RecDataModule(DataModule, ABC):
         return self.cache / f"tables-{digest(made_of)}"
 
     def _windows_folder(self) -> Path:
-        cut = [self.max_len, self.min_len, self.windowing]
+        more = [part for part in (self.protocol, self.filter) if part not in (None, LeaveTwoOut())]
+        cut = [*self._frame, *more]
         return self.cache / f"windows-{digest([self._tables_folder().name, *cut])}"
 
     def _write_tables(self, folder: Path) -> None:
         self.read_tables().save(folder)
 
     def _write_windows(self, tables_folder: Path, folder: Path) -> None:
-        Catalogue.write(folder, Tables.load(tables_folder), self.max_len, self.min_len, self.windowing)
+        Catalogue.write(folder, Tables.load(tables_folder), self.protocol, self._frame, self.filter)
 
     def _load(self, folder: Path) -> Catalogue:
         return Catalogue.load(folder, self.train_fraction, self.fraction_seed)
@@ -252,16 +243,16 @@ class RecDataModule(DataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches: a ``SequenceBatch`` of users, or a ``PairBatch`` if the model asks for pairs."""
-        needs, windows, users_R = self.needs, self._ready().windows, self._ready().users_R
-        n_items, seed = self.spec.n_items, self._seed()
+        needs, seed, catalogue = self.needs, self._seed(), self._ready()
+        windows, users_R, n_drawn = catalogue.windows, catalogue.users_R, catalogue.n_drawn
         modalities = [modality for modality in needs.transforms if modality not in needs.cached]
         dataset: TrainPairs | TrainWindows
         collate: PairCollate | SequenceCollate
         if needs.batch == "pair":
-            dataset = TrainPairs(windows, n_items, seed, users_R)
+            dataset = TrainPairs(windows, n_drawn, seed, users_R)
             collate = PairCollate(self.items, modalities)
         else:
-            dataset = TrainWindows(windows, self.max_len, n_items, needs.negatives, seed, users_R)
+            dataset = TrainWindows(windows, self.max_len, n_drawn, needs.negatives, seed, users_R)
             collate = SequenceCollate(self.items, modalities)
         return ResumableLoader(
             dataset,
@@ -273,11 +264,11 @@ class RecDataModule(DataModule, ABC):
         )
 
     def val_dataloader(self) -> DataLoader[EvalRows]:
-        """Every user once: target is the item before the last."""
+        """Every user once, the target being the item before the last, or as the protocol has it."""
         return self._eval_loader("val")
 
     def test_dataloader(self) -> DataLoader[EvalRows]:
-        """Every user once: target is the last item."""
+        """Every user once, the target being the last item, or as the protocol has it."""
         return self._eval_loader("test")
 
     def predict_dataloader(self) -> DataLoader[EvalRows]:
@@ -285,7 +276,8 @@ class RecDataModule(DataModule, ABC):
         return self._eval_loader("predict")
 
     def _eval_loader(self, stage: Stage) -> DataLoader[EvalRows]:
-        dataset = EvalWindows(self._ready().windows, self.max_len, stage)
+        catalogue = self._ready()
+        dataset = EvalWindows(catalogue.windows, self.max_len, stage, catalogue.places.get(stage))
         return DataLoader(
             dataset,
             batch_size=self.eval_batch_size,
@@ -302,6 +294,16 @@ class RecDataModule(DataModule, ABC):
                 "Expected a data module after setup(), found one before. Call prepare_data() and setup()."
             )
         return self._catalogue
+
+    @property
+    def protocol_text(self) -> str:
+        """What is evaluated how, in one line."""
+        return self.protocol.describe(self._frame, "" if self.filter is None else self.filter.text())
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Digest of item names, histories and targets of the test; there after ``setup``."""
+        return self._ready().fingerprint
 
     @property
     def windows(self) -> Windows:

@@ -29,7 +29,8 @@ from datamodules.demo_rules import PLATFORMS
 from datamodules.features import FILES
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import Ids, write_features, write_layout
-from datamodules.splits import Cut, label_per_user
+from datamodules.protocols.labels import cut_labels, cut_text
+from datamodules.splits import Cut
 
 EXPORT = 1
 """Raised when the same catalogue gives another export."""
@@ -83,8 +84,7 @@ def _write_tables(catalogue: Path, way: Way, folder: Path) -> None:
     pairs = _merged_pairs(catalogue)
     user_R, item_R = pairs["user"].to_physical().to_numpy(), pairs["item"].to_physical().to_numpy()
     user_R, item_R = user_R.astype(np.int64), item_R.astype(np.int64)
-    random_R = np.random.default_rng(way.cut_seed).permutation(len(pairs))
-    label_R = label_per_user(user_R, random_R if way.cut == "random" else pairs["time"].to_numpy())
+    label_R = cut_labels(way.cut, way.cut_seed, user_R, pairs["time"].to_numpy())
     train = np.flatnonzero(label_R == 0)
     twins, noisy = inject(user_R, item_R, train, way.noise, way.noise_seed)
     twin_times = pairs["time"].gather(twins)
@@ -222,7 +222,8 @@ class DemoCF(MMRec):
             100,000; features are made when a model needs them).
         world_seed: Of the catalogue itself.
         platform: As for the demo catalogue of histories.
-        cut: About 8 : 1 : 1 within each user, at ``random`` as MMRec's sets are cut, or by ``time``.
+        cut: About 8 : 1 : 1: within each user at ``random``, as MMRec's sets are cut, or by ``time``, or by
+            ``global_time``.
         cut_seed: Of the random cut.
         noise: Additional random training pairs, as a share of the training pairs.
         noise_seed: Of these pairs; those of a smaller share are among those of a larger one.
@@ -279,6 +280,11 @@ class DemoCF(MMRec):
             num_workers=num_workers,
             seed=seed,
         )
+
+    @property
+    def split_text(self) -> str:
+        """How the pairs are cut, in a few words."""
+        return cut_text(self.way.cut, self.way.cut_seed)
 
     def prepare_data(self) -> None:
         """Generates the catalogue and its export, where they are missing, then reads the export."""

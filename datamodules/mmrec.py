@@ -149,7 +149,8 @@ class MMRec(DataModule):
             BadTableError: If a file cannot be understood.
             EmptyDataError: If there is no training pair.
         """
-        self.__dict__.pop("folder", None)
+        for cached in ("folder", "data_fingerprint"):
+            self.__dict__.pop(cached, None)
         read = self._read_folder()
         for modality in sorted(self.needs.features):
             file = read.files[modality]
@@ -185,6 +186,7 @@ class MMRec(DataModule):
             n_classes={name: attribute.n_classes for name, attribute in layout.attributes.items()},
             # Users have rows and pairs are part of the model: they must mean the same.
             fingerprint=digest([*self.item_names, "", *self.user_names, pairs]),
+            protocol=self.protocol_text,
             n_edges=len(layout.train.user_E),
             feature_widths={modality: file.width for modality, file in files.items()},
         )
@@ -265,6 +267,25 @@ class MMRec(DataModule):
         )
 
     # For people ---------------------------------------------------------------------------------------
+
+    @property
+    def split_text(self) -> str:
+        """Where the labels come from, in a few words."""
+        return "labels of the file"
+
+    @property
+    def protocol_text(self) -> str:
+        """What is evaluated how, in one line."""
+        hidden = "training and in the test validation" if self.hide_validation else "training"
+        return f"{self.split_text}; every held-out item of a user a target, {hidden} items hidden"
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """Digest of item names, test pairs and the pairs hidden from them; there after ``setup``."""
+        layout = self._ready().layout
+        splits = [layout.test, layout.train, *([layout.val] if self.hide_validation else [])]
+        pairs = [part.tobytes() for split in splits for part in split]
+        return digest([*self.item_names, "", digest(pairs)])
 
     @cached_property
     def item_names(self) -> list[str]:

@@ -1,6 +1,7 @@
 """What all data modules are: bound to what a model needs, dealt out over processes, seeded."""
 
 import os
+from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol, cast
 
 from lightning.pytorch import LightningDataModule
@@ -12,7 +13,7 @@ class _Needy(Protocol):
     def needs(self) -> ModelNeeds: ...
 
 
-class DataModule(LightningDataModule):
+class DataModule(LightningDataModule, ABC):
     """A data module that asks the trainer's model what it needs.
 
     Without a trainer, call ``bind`` with what the model needs, then ``prepare_data`` and ``setup``. After
@@ -51,6 +52,19 @@ class DataModule(LightningDataModule):
     def bind(self, needs: ModelNeeds) -> None:
         """Says what the model needs, where no trainer does."""
         self._bound = needs
+
+    @property
+    @abstractmethod
+    def protocol_text(self) -> str:
+        """What is evaluated how, in one line that stands beside every result; there before ``setup``."""
+
+    @property
+    @abstractmethod
+    def data_fingerprint(self) -> str:
+        """Digest of what a test reads: item names, histories, targets; there after ``setup``.
+
+        Results of equal fingerprints may be compared, whatever options led to them.
+        """
 
     @property
     def needs(self) -> ModelNeeds:

@@ -20,9 +20,10 @@ from datamodules.media import SUFFIXES
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import write_layout
 from datamodules.movielens_files import CLASSES, PARTS, Raw, find_files, read_files, read_movies, read_users
+from datamodules.protocols.labels import cut_labels, cut_text
 from datamodules.raw_content import RawContent
 from datamodules.released import MediaFolder, ReleasedData, Statistics
-from datamodules.splits import Cut, Windowing, label_per_user
+from datamodules.splits import Cut, Windowing
 from datamodules.tables import Report, Tables, complete_items, tables_from_events
 from datamodules.texts import check_columns, text_content
 
@@ -154,7 +155,7 @@ class MovieLens(MMRec):
     Args:
         root: Folder with the three files, GroupLens' or RecBole's, or the one that holds ``ml-1m``.
         subset: ``1M`` or ``100K``.
-        cut: About 8 : 1 : 1 within each user, at ``random``, or by ``time``.
+        cut: About 8 : 1 : 1: within each user at ``random`` or by ``time``, or by ``global_time``.
         cut_seed: Of the random cut.
         cache_dir: Folder for the converted table; by default ``.mmzoo`` in the root.
         batch_size: Training pairs in a batch of one process.
@@ -251,8 +252,7 @@ class MovieLens(MMRec):
         user_R, user_names = _numbered(ratings["user"])
         item_R, item_names = _numbered(ratings["item"])
         times = ratings["time"]
-        random_R = np.random.default_rng(self.cut_seed).permutation(len(ratings))
-        label_R = label_per_user(user_R, random_R if self.cut == "random" else times.to_numpy())
+        label_R = cut_labels(self.cut, self.cut_seed, user_R, times.to_numpy())
         table = pl.DataFrame(
             {
                 "userID": user_R,
@@ -273,6 +273,11 @@ class MovieLens(MMRec):
             },
         )
         report.save(folder)
+
+    @property
+    def split_text(self) -> str:
+        """How the pairs are cut, in a few words."""
+        return cut_text(self.cut, self.cut_seed)
 
     @cached_property
     def _titles(self) -> dict[str, str]:

@@ -70,6 +70,8 @@ class CatalogSpec(NamedTuple):
     """Distinct user-item pairs to train on; 0 where histories are."""
     feature_widths: dict[str, int] = {}  # noqa: RUF012  # a named tuple's defaults are never changed
     """Modality -> width of the feature vectors that come with the data."""
+    protocol: str = ""
+    """What is evaluated how, in one line; a checkpoint that is tested otherwise says so."""
 
 
 class SequenceBatch(NamedTuple):
