@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from zoo.callbacks.table import ResultRow
-from zoo.lifecycle import Lifecycle
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
 from zoo.metrics.slices import COLD_BELOW
 from zoo.optim import Rates, Schedule, parameter_groups, rate_factor, restore_optimizer
+from zoo.recommend import Recommending
 from zoo.seeding import reseed
 from zoo.transfer import FULL, Plan
 from zoo.types import EvalBatch, ModelNeeds
@@ -32,7 +32,7 @@ class Predictions(NamedTuple):
     score_BK: Tensor
 
 
-class Recommender(Lifecycle):
+class Recommender(Recommending):
     """Base of all recommenders.
 
     Args:

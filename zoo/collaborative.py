@@ -9,19 +9,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.base import Predictions, Recommender
+from zoo.base import Recommender
 from zoo.callbacks.table import ResultRow
 from zoo.checkpoints import CheckpointMismatchError, read_stamp
 from zoo.graph.build import symmetric_graph
 from zoo.graph.propagate import Graph
-from zoo.metrics.ranking import top_k
+from zoo.histories import Histories
 from zoo.metrics.topk import TopKMean, hits_at, target_places, user_values
+from zoo.recommend import Kept
 from zoo.seeding import reseed
-from zoo.types import CatalogSpec, InteractionBatch, InteractionSource, ItemSource, LabelBatch, ModelNeeds
+from zoo.types import (
+    CatalogSpec,
+    EvalBatch,
+    InteractionBatch,
+    InteractionSource,
+    ItemSource,
+    LabelBatch,
+    ModelNeeds,
+)
 
 Tables = tuple[Tensor, Tensor]
 """Vectors of all users (U, D) and of all items (I, D)."""
@@ -69,6 +79,8 @@ class CollaborativeRecommender(Recommender):
     """
 
     catalogue_bound: ClassVar[bool] = True
+    reads_history: ClassVar[bool] = False
+    reads_users: ClassVar[bool] = True
     monitor: ClassVar[str] = "val/recall@20"
     modalities: ClassVar[tuple[str, ...]] = ()
     """Modalities whose feature vectors the model can read, in its order."""
@@ -276,16 +288,25 @@ class CollaborativeRecommender(Recommender):
         values_BM, place_BP = self._rank(batch)
         return {"values_BM": values_BM, "place_BP": place_BP}
 
-    def predict_step(self, batch: LabelBatch, batch_idx: int) -> Predictions:  # type: ignore[override]
-        """The best items of every user, hidden ones left out."""
-        table_ID = self._table()
-        user_BD = self.user_vectors(batch, table_ID)
-        return Predictions(batch.user_B, *top_k(user_BD, table_ID, batch.hidden_BH, self.top_k))
-
     def on_predict_epoch_end(self) -> None:
         """Lets the tables go."""
         super().on_predict_epoch_end()
         self._users_UD = self.mean = None
+
+    def encode_catalogue(self) -> tuple[Tensor, Tensor | None]:
+        """Both tables, of one propagation."""
+        user_UD, item_ID = self.tables()
+        return item_ID, user_UD
+
+    def users_of(self, batch: EvalBatch, kept: Kept) -> Tensor:
+        """Rows of the user table."""
+        assert kept.users_UD is not None
+        return kept.users_UD[batch.user_B]
+
+    def known_of(self, user_R: npt.NDArray[np.int64]) -> Histories:
+        """The users' training pairs."""
+        user_E, item_E = self.edge_2E.cpu().numpy() + 1
+        return Histories.of_users(user_E, item_E, user_R)
 
     def _finish_evaluation(self, stage: str) -> None:
         self.table_ID = self._users_UD = None

@@ -22,7 +22,7 @@ from zoo.encoders.item_id import ItemId
 from zoo.encoders.tower import mean_tokens
 from zoo.features import Kind
 from zoo.optim import Rates
-from zoo.types import CatalogSpec, Content, ModelNeeds
+from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds
 
 
 class ContentRecommender(CachingRecommender):
@@ -261,6 +261,22 @@ class ContentRecommender(CachingRecommender):
         ]
         self.train(was_training)
         return torch.cat([chunks[0].new_zeros(1, chunks[0].shape[1]), *chunks])
+
+    @torch.no_grad()
+    def new_item_table(self, items: ItemSource) -> Tensor:
+        """Encodes items that are in no catalogue, in evaluation mode; no features are kept of them.
+
+        Raises:
+            ValueError: The model has learnt a vector for every item.
+        """
+        if self.item_id:
+            return super().new_item_table(items)
+        own = self.items, self.features
+        self.items, self.features = items, {}
+        try:
+            return self.item_table()[1:]
+        finally:
+            self.items, self.features = own
 
 
 def stand_in(width: int) -> Tensor:

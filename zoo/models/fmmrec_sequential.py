@@ -42,6 +42,7 @@ class FMMRecSequential(FairTuning):
     """
 
     catalogue_bound: ClassVar[bool] = True
+    reads_users: ClassVar[bool] = True
     shift_UD: Tensor
     neighbour_UK: Tensor
     weight_UK: Tensor

@@ -142,6 +142,8 @@ class MoRecDSSM(MoRec):
     """
 
     catalogue_bound: ClassVar[bool] = True
+    reads_history: ClassVar[bool] = False
+    reads_users: ClassVar[bool] = True
 
     def __init__(self, mlp_layers: int = 0, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(**kwargs)
