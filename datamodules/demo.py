@@ -252,12 +252,7 @@ class Demo(NineRec):
         max_len: History length L. Of every user the last L + 3 interactions are used.
         min_len: Users with fewer interactions are left out.
         batch_size: Rows in a training batch of one process: users, or pairs for models of pairs.
-        eval_batch_size: Users in an evaluation batch of one process.
-        num_workers: Processes that make training batches; with 0 the trainer's own does.
-        seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
-        train_fraction: Share of the users whose histories train; all are evaluated. Smaller shares lie inside
-            larger ones.
-        fraction_seed: Of the draw of that share, and of nothing else.
+        **kwargs: Of ``RecDataModule``.
 
     Raises:
         ValueError: If the size is unknown.
@@ -281,11 +276,7 @@ class Demo(NineRec):
         max_len: int = 10,
         min_len: int = 5,
         batch_size: int = 32,
-        eval_batch_size: int = 512,
-        num_workers: int = 0,
-        seed: int | None = None,
-        train_fraction: float = 1.0,
-        fraction_seed: int = 0,
+        **kwargs: Any,  # noqa: ANN401 - the base's arguments
     ) -> None:
         if size not in get_args(Size):
             raise ValueError(f"Expected size to be one of {', '.join(get_args(Size))}, found {size!r}.")
@@ -300,11 +291,7 @@ class Demo(NineRec):
             max_len=max_len,
             min_len=min_len,
             batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            train_fraction=train_fraction,
-            fraction_seed=fraction_seed,
+            **kwargs,
         )
         self.size: Size = size
         self.world_seed = world_seed

@@ -9,7 +9,7 @@ never fetched or mirrored.
 
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
@@ -41,13 +41,7 @@ class NineRec(ReleasedData):
         cache_dir: Folder for what is prepared; by default ``.mmzoo`` in the root.
         max_len: History length L. Of every user the last L + 3 interactions are used.
         min_len: Users with fewer interactions are left out.
-        batch_size: Rows in a training batch of one process: users, or pairs for models of pairs.
-        eval_batch_size: Users in an evaluation batch of one process.
-        num_workers: Processes that make training batches; with 0 the trainer's own does.
-        seed: Of order and negatives; by default that of ``seed_everything``, or else 0.
-        train_fraction: Share of the users whose histories train; all are evaluated. Smaller shares lie inside
-            larger ones.
-        fraction_seed: Of the draw of that share, and of nothing else.
+        **kwargs: Of ``RecDataModule``.
 
     Raises:
         UnknownSubsetError: If no data set is called ``subset``.
@@ -81,12 +75,7 @@ class NineRec(ReleasedData):
         cache_dir: str | None = None,
         max_len: int = 20,
         min_len: int = 5,
-        batch_size: int = 64,
-        eval_batch_size: int = 512,
-        num_workers: int = 0,
-        seed: int | None = None,
-        train_fraction: float = 1.0,
-        fraction_seed: int = 0,
+        **kwargs: Any,  # noqa: ANN401 - the base's arguments
     ) -> None:
         super().__init__(
             root=root,
@@ -94,12 +83,7 @@ class NineRec(ReleasedData):
             cache_dir=cache_dir,
             max_len=max_len,
             min_len=min_len,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            train_fraction=train_fraction,
-            fraction_seed=fraction_seed,
+            **kwargs,
         )
         if language not in ("zh", "en"):
             raise ValueError(f"Expected language 'zh' or 'en', found {language!r}.")

@@ -18,7 +18,7 @@ from datamodules.tables import Report, Tables
 
 Stage = Literal["val", "test", "predict"]
 Cut = Literal["random", "time", "global_time"]
-"""What is held out of pairs that are cut by labels: random ones or the latest of each user, or of all."""
+"""What is held out of pairs cut by labels: random ones or the latest of each user, or of all."""
 
 Windowing = Literal["last", "chunks"]
 """What is used of a long history: its last L + 3 interactions, or all, in chunks of L + 1."""
