@@ -6,6 +6,7 @@ from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from zoo.types import CatalogSpec
 
@@ -130,6 +131,20 @@ def require_same_catalogue(trained: CatalogSpec, found: CatalogSpec) -> None:
             f"{trained.fingerprint}); the data given now has {found.n_items - 1} (fingerprint "
             f"{found.fingerprint}). Give the same data set, subset and filters as before, or start a new run "
             "without --ckpt_path. Only a model without item ids can be tested on another catalogue."
+        )
+
+
+def warn_of_other_protocol(trained: CatalogSpec, found: CatalogSpec) -> None:
+    """Says that a model goes on, or is tested, under another protocol than it was trained under.
+
+    What was held out of its training is then not what is evaluated now: a test may ask for what it has seen.
+    """
+    if trained.protocol and trained.protocol != found.protocol:
+        rank_zero_warn(
+            f"The model was trained under the protocol '{trained.protocol}', but the data given now is "
+            f"evaluated under '{found.protocol or 'unknown'}'. If both are of the same interactions, what is "
+            "predicted may have been trained on; give the same --data.protocol and filters for comparable "
+            "numbers."
         )
 
 

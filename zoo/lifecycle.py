@@ -22,6 +22,7 @@ from zoo.checkpoints import (
     read_stamp,
     require_same_catalogue,
     require_same_length,
+    warn_of_other_protocol,
 )
 from zoo.transfer import (
     Plan,
@@ -102,8 +103,10 @@ class Lifecycle(LightningModule, ABC):
             self.fresh = True
             if self.compile_parts:
                 self.compile_modules()
-        elif self.catalogue_bound:
-            require_same_catalogue(self.spec, spec)
+        else:
+            if self.catalogue_bound:
+                require_same_catalogue(self.spec, spec)
+            warn_of_other_protocol(self.spec, spec)
         self.spec, self.items = spec, items
 
     def _make(self, spec: CatalogSpec) -> None:
@@ -232,6 +235,7 @@ class Lifecycle(LightningModule, ABC):
             self.spec = stored.spec
             return
         require_same_length(stored.spec, self.spec)
+        warn_of_other_protocol(stored.spec, self.spec)
         resuming = self._trainer is not None and self.trainer.state.fn == "fit"
         if resuming or self.catalogue_bound:
             require_same_catalogue(stored.spec, self.spec)

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from typing import ClassVar, NoReturn
 
 from lightning.pytorch import LightningDataModule
@@ -44,6 +45,8 @@ def short_error(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     head = re.match(r'Parser key "([\w.]+)":', message)
     option = f"{head.group(1)}: " if head else ""
+    if choice := NO_CLASS.search(message):
+        return option + no_class(*choice.groups())
     reasons = [line.removeprefix("- ") for line in lines[1:] if not line.startswith(TYPE_TALK)]
     given = next((line for line in lines if line.startswith("Given value:")), "")
     if not reasons:
@@ -54,6 +57,35 @@ def short_error(message: str) -> str:
     if reasons[0].endswith(":") and len(reasons) > 1:
         reasons[0] += f" {reasons[1]}"
     return f"{option}{reasons[0]}" if len(lines) > 1 else lines[0]
+
+
+NO_CLASS = re.compile(
+    r"Subtypes: \[<class '([\w.]+)'>, <class 'NoneType'>\]\s+Errors:\s+"
+    r"- Expected (?:a dot import path string: "
+    r"(\S+)|an instantiatable class)"
+)
+"""A class that may be left out, and what was given as its name, or nothing where only its options were."""
+
+
+def no_class(base: str, given: str | None) -> str:
+    """What to say where one of several classes is to be named.
+
+    Args:
+        base: Class path of their base.
+        given: The name that none of them has; None where there was none.
+
+    >>> no_class("zoo.nowhere.Base", "Derived")
+    "expected a class that derives from zoo.nowhere.Base, found 'Derived'."
+    """
+    module, _, name = base.rpartition(".")
+    cls = getattr(sys.modules.get(module), name, None)
+    known = [] if cls is None else sorted(found.__name__ for found in cls.__subclasses__())
+    expected = f"one of {', '.join(known)}" if known else f"a class that derives from {base}"
+    if given is None:
+        return f"expected {expected} to be named before its options, found options only."
+    close = near(given, known)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"expected {expected}, found {given!r}.{hint}"
 
 
 TYPE_TALK = (

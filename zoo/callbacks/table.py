@@ -71,6 +71,20 @@ def format_table(rows: Sequence[ResultRow]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def headed(table: str, protocol: str | None) -> str:
+    """A table below the protocol that its numbers hold under.
+
+    Args:
+        table: What ``format_table`` made.
+        protocol: What was evaluated how, in one line; None if the data does not say.
+
+    >>> print(headed("hr@10  0.1", "leave two out"))
+    Protocol: leave two out
+    hr@10  0.1
+    """
+    return table if protocol is None else f"Protocol: {protocol}\n{table}"
+
+
 class ResultTable(Callback):
     """After a test: prints the table, and leaves it as ``results.json`` and in TensorBoard.
 
@@ -142,10 +156,10 @@ class ResultTable(Callback):
                 f"ResultTable expects a model with result_rows(), found {type(pl_module).__name__}."
             )
         rows = pl_module.result_rows()
-        text = format_table(rows)
+        more = dict(origin(trainer, pl_module))
+        text = headed(format_table(rows), more["protocol"])
         print(f"\n{text}\n")
         tested = trainer.ckpt_path
-        more = dict(origin(trainer, pl_module))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, AddsToResults):
                 more |= callback.results_part()
