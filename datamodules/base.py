@@ -68,6 +68,8 @@ class RecDataModule(DataModule, ABC):
     """Sizes of the catalogue; there after ``setup``."""
     items: ItemStore
     """Content of the catalogue; there after ``setup``."""
+    table_folder: Path | None = None
+    """Where the tables are being written, and what is too large for the memory may be put; else none is."""
 
     def __init__(
         self,
@@ -220,7 +222,11 @@ class RecDataModule(DataModule, ABC):
         return self.cache / f"windows-{digest([self._tables_folder().name, *cut])}"
 
     def _write_tables(self, folder: Path) -> None:
-        self.read_tables().save(folder)
+        self.table_folder = folder
+        try:
+            self.read_tables().save(folder)
+        finally:
+            self.table_folder = None
 
     def _write_windows(self, tables_folder: Path, folder: Path) -> None:
         Catalogue.write(folder, Tables.load(tables_folder), self.protocol, self._frame, self.filter)

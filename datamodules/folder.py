@@ -6,14 +6,15 @@ from typing import Any
 
 import polars as pl
 
-from datamodules import guess
 from datamodules.base import RecDataModule
+from datamodules.event_sources import TextEvents
+from datamodules.events import read_events
 from datamodules.folder_media import media_content
 from datamodules.folder_roles import RoleFinder, Roles, shown_tables
 from datamodules.guess import Table
-from datamodules.headed_files import read_columns, read_quoted, simplified
+from datamodules.headed_files import read_quoted, simplified
 from datamodules.raw_content import RawContent
-from datamodules.tables import Report, Tables, complete_items, tables_from_events
+from datamodules.tables import Report, Tables, complete_items, distinct_items
 from datamodules.texts import joined_texts
 
 
@@ -99,23 +100,20 @@ class Folder(RecDataModule):
         """Reads both tables; the report says what was taken for what."""
         roles, report = self.roles, Report()
         table = roles.interactions
-        events = read_columns(table.path, table.layout, roles.of_interactions, report, table.header)
+        source = TextEvents(table.path, table.layout, roles.of_interactions, table.header)
+        events = read_events(source, report, self.table_folder, look_for_dates=True)
         report.notes.append(self._told(table, roles.of_interactions, "_column"))
         if "time" not in roles.of_interactions:
-            events = events.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("time"))
             report.notes.append("No column is a time: the order of the file counts (--data.time_column).")
-        elif events["time"].dtype == pl.String:
-            dates = guess.date_times(events["time"])
-            if dates.null_count() < len(dates) / 2:
-                report.notes.append(f"Times are dates, such as {events['time'][0]!r}.")
-                events = events.with_columns(dates.alias("time"))
+        elif events.first_date:
+            report.notes.append(f"Times are dates, such as {events.first_date!r}.")
         if roles.items is None:
-            items = events.select(pl.col("item").str.strip_chars()).unique(maintain_order=True)
+            items = distinct_items(events.item_names())
             report.notes.append("There is no table of items: they have no texts.")
         else:
-            items = complete_items(self._read_items(roles, report), events["item"], report)
+            items = complete_items(self._read_items(roles, report), events.item_names(), report)
         drop = self.drop_repeats and "time" in roles.of_interactions
-        return tables_from_events(events, items, report, drop)
+        return events.tables(items, report, drop)
 
     def _read_items(self, roles: Roles, report: Report) -> pl.DataFrame:
         table = roles.items

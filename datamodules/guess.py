@@ -6,7 +6,7 @@ Nothing is guessed silently: the data set says in its report what it took for wh
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import polars as pl
 
@@ -57,7 +57,8 @@ DATES = (
     "%m %d, %Y",
     "%d/%m/%Y",
 )
-_SAMPLE = 1000
+SAMPLE = 1000
+"""Texts by which the format of dates is chosen."""
 _LOOKED_AT = 50_000
 
 
@@ -170,15 +171,39 @@ def _free(table: Table, found: Mapping[str, int]) -> list[int]:
 
 def date_times(texts: pl.Series) -> pl.Series:
     """Milliseconds since 1970 of texts that are dates, null of others; of several formats that fits most."""
+    times, found = Dates.of(texts).read(texts)
+    return times if found else pl.repeat(None, len(texts), dtype=pl.Int64, eager=True)
+
+
+class Dates(NamedTuple):
+    """How dates are written, by a sample of them."""
+
+    form: str
+
+    @classmethod
+    def of(cls, texts: pl.Series) -> Self:
+        """By the first of them; of several formats that which fits most."""
+        sample = _plain(texts.head(SAMPLE))
+        fits = {form: len(sample) - _parsed(sample, form).null_count() for form in DATES}
+        return cls(max(fits, key=lambda form: fits[form]))
+
+    def read(self, texts: pl.Series) -> tuple[pl.Series, int]:
+        """Milliseconds since 1970, null where a text is no date, and how many are written as the sample is.
+
+        Where some are, others may be written otherwise; where none is, what another format reads is chance.
+        """
+        plain = _plain(texts)
+        times = _parsed(plain, self.form)
+        found = len(times) - times.null_count()
+        for form in DATES:
+            if times.null_count():
+                times = times.zip_with(times.is_not_null(), _parsed(plain, form))
+        return times, found
+
+
+def _plain(texts: pl.Series) -> pl.Series:
     plain = texts.str.strip_chars().str.replace(r"^(\d{4}-\d\d-\d\d)T", "$1 ")
-    plain = plain.str.replace(r"(?:Z|\s*UTC|[+-]00:?00)$", "")
-    sample = plain.head(_SAMPLE)
-    fits = {form: len(sample) - _parsed(sample, form).null_count() for form in DATES}
-    times = _parsed(plain, max(fits, key=lambda form: fits[form]))
-    for form in DATES if times.null_count() else ():
-        if times.null_count() < len(times):  # some date has been found: others may be written otherwise
-            times = times.zip_with(times.is_not_null(), _parsed(plain, form))
-    return times
+    return plain.str.replace(r"(?:Z|\s*UTC|[+-]00:?00)$", "")
 
 
 def _parsed(texts: pl.Series, form: str) -> pl.Series:

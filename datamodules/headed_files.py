@@ -98,9 +98,10 @@ def find_columns(
     if missing:
         expected = ", ".join(" or ".join(wanted[column]) for column in missing)
         there = ", ".join(map(repr, layout.first))[:200]
+        where = f"the first line of {path}" if layout.separator else str(path)
+        marks = f" (separated by {layout.separator!r})" if layout.separator else ""
         raise BadTableError(
-            f"Expected the columns {expected} in the first line of {path}, found {there} (separated by "
-            f"{layout.separator!r}). Is it the file as released?"
+            f"Expected the columns {expected} in {where}, found {there}{marks}. Is it the file as released?"
         )
     return found
 
@@ -123,14 +124,21 @@ def read_columns(
     Raises:
         BadTableError: If no line holds these columns.
     """
-    table = None if layout.skipped else _fast(path, layout, columns, header)
+    table = None if layout.skipped else clean_columns(path, layout, columns, header, _n_lines(path))
     if table is None:
-        table = _line_by_line(path, layout, columns, report, header)
+        careful = CarefulReader(layout, columns, header)
+        table = careful.read(read_plain(path, NEVER, ["line"], quote_char=None)["line"])
+        careful.count(report)
     if table.is_empty():
-        raise BadTableError(
-            f"Expected lines with the columns {', '.join(columns)} in {path}, found none. Is it complete?"
-        )
+        raise no_lines(path, columns)
     return table
+
+
+def no_lines(path: Path, columns: Iterable[str]) -> BadTableError:
+    """The error of a file in which no line is one."""
+    return BadTableError(
+        f"Expected lines with the columns {', '.join(columns)} in {path}, found none. Is it complete?"
+    )
 
 
 def read_quoted(
@@ -169,8 +177,18 @@ def read_quoted(
     return columns
 
 
-def _fast(path: Path, layout: Layout, columns: Mapping[str, int], header: bool) -> pl.DataFrame | None:
-    """By polars' reader; None if anything is in doubt."""
+def clean_columns(
+    source: Path | bytes, layout: Layout, columns: Mapping[str, int], header: bool, n_lines: int
+) -> pl.DataFrame | None:
+    """Columns of a file or of a piece of one by polars' reader; None if anything is in doubt.
+
+    Args:
+        source: The file, or whole lines of it.
+        layout: What the file is made of.
+        columns: Name -> place, from 0.
+        header: Whether the first line is one.
+        n_lines: Lines, the header among them.
+    """
     names = {place: name for name, place in columns.items()}
     schema: dict[str, type[pl.DataType]] = {
         names.get(place, f"_{place}"): pl.Int64 if names.get(place) == "time" else pl.String
@@ -178,7 +196,7 @@ def _fast(path: Path, layout: Layout, columns: Mapping[str, int], header: bool) 
     }
     try:
         table = pl.read_csv(
-            path,
+            source,
             has_header=False,
             skip_rows=int(header),
             separator=layout.separator,
@@ -188,7 +206,7 @@ def _fast(path: Path, layout: Layout, columns: Mapping[str, int], header: bool) 
     except pl.exceptions.PolarsError:
         return None
     complete = all(table[column].null_count() == 0 for column in columns)
-    return table if complete and len(table) == _n_lines(path) - header else None
+    return table if complete and len(table) == n_lines - header else None
 
 
 def _n_lines(path: Path) -> int:
@@ -201,55 +219,81 @@ def _n_lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
-def _line_by_line(
-    path: Path, layout: Layout, columns: Mapping[str, int], report: Report, header: bool
-) -> pl.DataFrame:
-    separator, width = layout.separator, len(layout.first)
-    lines = read_plain(path, NEVER, ["line"], quote_char=None)["line"].fill_null("")
-    lines = lines.str.strip_chars_start("\ufeff").str.strip_chars_end("\r")
-    lines = lines.filter(lines.str.strip_chars() != "")
-    if header:
-        body = lines.filter(lines != lines[0])
-        report.count("lines repeated the header and were dropped", len(lines) - len(body) - 1)
-        lines = body
-    fields = lines.str.splitn(separator, width + 1).struct.unnest()
-    fields = fields.rename(dict(zip(fields.columns, map(str, range(width + 1)), strict=True)))
-    odd = fields[str(width - 1)].is_null() | fields[str(width)].is_not_null()
-    if odd.any():
-        fields = _repaired(fields, lines, odd, separator, width, report)
-    texts = pl.col([str(place) for place in columns.values()]).str.strip_chars()
-    unquoted = texts.str.strip_prefix('"').str.strip_suffix('"').str.replace_all('""', '"', literal=True)
-    table = fields.select(unquoted.str.strip_chars())
-    table = table.select([pl.col(str(place)).alias(name) for name, place in columns.items()])
-    whole = table.drop_nulls()
-    report.count("lines had too few columns and were dropped", len(table) - len(whole))
-    return whole
+class CarefulReader:
+    """Reads lines one by one, whatever they are like, all at once or some at a time; counts what was wrong.
 
+    Args:
+        layout: What the file is made of.
+        columns: Name -> place, from 0.
+        header: Whether the first line is one.
+    """
 
-def _repaired(
-    fields: pl.DataFrame, lines: pl.Series, odd: pl.Series, separator: str, width: int, report: Report
-) -> pl.DataFrame:
-    """Splits the odd lines once more, one after the other: by quotes, then by another separator."""
-    repaired: list[list[str | None]] = []
-    mixed = long = 0
-    others = [mark for mark in SEPARATORS if mark != separator]
-    for line in lines.filter(odd):
-        row = _split(line, separator)
-        if len(row) < width and (
-            other := next((r for r in (_split(line, m) for m in others) if len(r) == width), None)
-        ):
-            row = other
-            mixed += 1
-        long += len(row) > width
-        repaired.append([*row[:width], *[None] * (width - len(row))])
-    report.count("lines had another separator and were read all the same", mixed)
-    report.count("lines had more columns than the first: what is beyond was left out", long)
-    rows = odd.arg_true()
-    names = [str(place) for place in range(width)]
-    better = dict(zip(names, zip(*repaired, strict=True), strict=True))
-    return pl.DataFrame(
-        {name: fields[name].scatter(rows, pl.Series(better[name], dtype=pl.String)) for name in names}
+    _WRONG = (
+        "lines repeated the header and were dropped",
+        "lines had another separator and were read all the same",
+        "lines had more columns than the first: what is beyond was left out",
+        "lines had too few columns and were dropped",
     )
+
+    def __init__(self, layout: Layout, columns: Mapping[str, int], header: bool) -> None:
+        self._layout = layout
+        self._columns = columns
+        self._header = header
+        self._first: str | None = None
+        self._wrong = dict.fromkeys(self._WRONG, 0)
+
+    def read(self, lines: pl.Series) -> pl.DataFrame:
+        """The columns of the file's next lines, as strings."""
+        separator, width = self._layout.separator, len(self._layout.first)
+        lines = lines.fill_null("").str.strip_chars_start("\ufeff").str.strip_chars_end("\r")
+        lines = lines.filter(lines.str.strip_chars() != "")
+        if self._header and len(lines):
+            known = self._first is not None
+            self._first = self._first or lines[0]
+            body = lines.filter(lines != self._first)
+            self._wrong[self._WRONG[0]] += len(lines) - len(body) - (not known)
+            lines = body
+        fields = lines.str.splitn(separator, width + 1).struct.unnest()
+        fields = fields.rename(dict(zip(fields.columns, map(str, range(width + 1)), strict=True)))
+        odd = fields[str(width - 1)].is_null() | fields[str(width)].is_not_null()
+        if odd.any():
+            fields = self._repaired(fields, lines, odd)
+        texts = pl.col([str(place) for place in self._columns.values()]).str.strip_chars()
+        unquoted = texts.str.strip_prefix('"').str.strip_suffix('"').str.replace_all('""', '"', literal=True)
+        table = fields.select(unquoted.str.strip_chars())
+        table = table.select([pl.col(str(place)).alias(name) for name, place in self._columns.items()])
+        whole = table.drop_nulls()
+        self._wrong[self._WRONG[3]] += len(table) - len(whole)
+        return whole
+
+    def count(self, report: Report) -> None:
+        """Reports what was wrong with all lines so far."""
+        for what, number in self._wrong.items():
+            report.count(what, number)
+
+    def _repaired(self, fields: pl.DataFrame, lines: pl.Series, odd: pl.Series) -> pl.DataFrame:
+        """Splits the odd lines once more, one after the other: by quotes, then by another separator."""
+        separator, width = self._layout.separator, len(self._layout.first)
+        repaired: list[list[str | None]] = []
+        mixed = long = 0
+        others = [mark for mark in SEPARATORS if mark != separator]
+        for line in lines.filter(odd):
+            row = _split(line, separator)
+            if len(row) < width and (
+                other := next((r for r in (_split(line, m) for m in others) if len(r) == width), None)
+            ):
+                row = other
+                mixed += 1
+            long += len(row) > width
+            repaired.append([*row[:width], *[None] * (width - len(row))])
+        self._wrong[self._WRONG[1]] += mixed
+        self._wrong[self._WRONG[2]] += long
+        rows = odd.arg_true()
+        names = [str(place) for place in range(width)]
+        better = dict(zip(names, zip(*repaired, strict=True), strict=True))
+        return pl.DataFrame(
+            {name: fields[name].scatter(rows, pl.Series(better[name], dtype=pl.String)) for name in names}
+        )
 
 
 def _split(line: str, separator: str) -> list[str]:

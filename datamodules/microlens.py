@@ -15,12 +15,13 @@ import polars as pl
 
 from datamodules import microlens_files as files
 from datamodules.errors import DataNotFoundError
+from datamodules.event_sources import headed_events, parquet_files
+from datamodules.events import Events, Lines, read_events, read_lines
 from datamodules.headed_files import simplified
 from datamodules.media import SUFFIXES
 from datamodules.raw_content import RawContent
 from datamodules.released import MediaFolder, ReleasedData, Statistics, what_is_in
-from datamodules.table_files import read_histories
-from datamodules.tables import Report, Tables, complete_items, tables_from_events, tables_from_lines
+from datamodules.tables import Report, Tables, complete_items, distinct_items
 from datamodules.texts import check_columns, text_content
 
 HOW_TO_GET_IT = (
@@ -51,8 +52,8 @@ class MicroLens(ReleasedData):
         subset: ``50K``, ``100K``, ``1M`` or ``full``.
         text: Columns that make an item's text, in this order: of ``title``, ``tag`` and ``caption``. Captions
             are a modality of their own too, ``caption``.
-        pairs: ``tsv`` reads one line a user, as all published code does, ``csv`` pairs with their times;
-            ``auto`` the first, or where it is missing the second.
+        pairs: ``tsv`` reads one line a user, as all published code does, ``csv`` pairs with their times, also
+            as ``.parquet``, a file or a folder of them; ``auto`` the first, or where it is missing the other.
         clips: Where the modality ``video`` comes from: ``videos``, the five ``frames`` that were released, or
             ``auto``, the first folder of these that is there.
         cache_dir: Folder for what is prepared; by default ``.mmzoo`` in the root.
@@ -148,7 +149,8 @@ class MicroLens(ReleasedData):
 
     def table_files(self) -> list[Path]:
         """The pairs, and what there is of titles, tags, captions and likes."""
-        return [path for kind, path in sorted(self._files().items()) if kind != "comments"]
+        found = [path for kind, path in sorted(self._files().items()) if kind != "comments"]
+        return [file for path in found for file in parquet_files(path)]
 
     def read_tables(self) -> Tables:
         """Reads all files but the comments and compares their sizes with the published ones."""
@@ -156,17 +158,15 @@ class MicroLens(ReleasedData):
         items = pl.DataFrame(schema={"item": pl.String})
         if "title" in found:
             items = files.read_titles(found["title"], report)
-        lines = events = None
+        taken: Lines | Events
         if found["pairs"].suffix.lower() == ".tsv":
-            lines = read_histories(found["pairs"])
-            names = lines["items"].str.split(" ").explode().str.strip_chars()
+            taken = read_lines(found["pairs"], self.table_folder)
         else:
-            events = files.read_pairs(found["pairs"], report)
-            names = events["item"]
+            taken = read_events(headed_events(found["pairs"], files.COLUMNS), report, self.table_folder)
         if "title" in found:
-            items = complete_items(items, names, report)
+            items = complete_items(items, taken.item_names(), report)
         else:
-            items = names.drop_nulls().unique(maintain_order=True).alias("item").to_frame()
+            items = distinct_items(taken.item_names())
             report.notes.append("There is no file of titles.")
         for kind, add in (
             ("tag", files.add_tags),
@@ -176,11 +176,7 @@ class MicroLens(ReleasedData):
             if kind in found:
                 items = add(items.with_columns(pl.col("item").str.strip_chars()), found[kind], report)
         report.notes.append(f"Interactions are read from {found['pairs'].name}.")
-        if events is not None:
-            tables = tables_from_events(events, items, report)
-        else:
-            assert lines is not None
-            tables = tables_from_lines(lines, items, report)
+        tables = taken.tables(items, report)
         self.compare(tables, tables.n_taken())
         return tables
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from datamodules.errors import BadTableError
-from datamodules.headed_files import find_columns, read_columns, simplified, sniff
+from datamodules.headed_files import find_columns, simplified, sniff
 from datamodules.table_files import NEVER, quoted_rows, read_captions, read_plain
 from datamodules.tables import Report
 
@@ -18,7 +18,7 @@ NAMES = {
 """Part -> what stands for it in the names of its files; the first name is the authors'."""
 FILES = {
     "pairs_tsv": ("{}_pairs.tsv",),
-    "pairs_csv": ("{}_pairs.csv",),
+    "pairs_csv": ("{}_pairs.csv", "{}_pairs.parquet"),
     "title": ("{}_titles.csv", "{}_title_en.csv", "{}_title.csv", "{}_titles_en.csv", "{}_title_en.tsv"),
     "likes": ("{}_likes_and_views.txt",),
     "comments": ("{}_comment_en.txt", "{}_comments_en.txt"),
@@ -43,26 +43,17 @@ def find_files(folder: Path, subset: str) -> dict[str, Path]:
     """What of a part lies in a folder."""
     if not folder.is_dir():
         return {}
-    there = {_plain(path.name): path for path in sorted(folder.iterdir()) if path.is_file()}
+    there = {
+        _plain(path.name): path
+        for path in sorted(folder.iterdir())
+        if path.is_file() or path.suffix.lower() == ".parquet"
+    }
     names = {
         kind: [_plain(pattern.format(name)) for pattern in patterns for name in NAMES[subset]]
         for kind, patterns in FILES.items()
     }
     found = {kind: next((there[n] for n in wanted if n in there), None) for kind, wanted in names.items()}
     return {kind: path for kind, path in found.items() if path is not None}
-
-
-def read_pairs(path: Path, report: Report) -> pl.DataFrame:
-    """The pairs with their times: a header, then user, item and milliseconds.
-
-    Returns:
-        Columns ``user``, ``item`` and ``time`` in the order of the file.
-
-    Raises:
-        BadTableError: If a column is missing, or there is no line.
-    """
-    layout = sniff(path)
-    return read_columns(path, layout, find_columns(path, layout, COLUMNS), report)
 
 
 def read_titles(path: Path, report: Report) -> pl.DataFrame:

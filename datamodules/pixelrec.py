@@ -15,12 +15,13 @@ import polars as pl
 
 from datamodules import pixelrec_files as files
 from datamodules.errors import DataNotFoundError
-from datamodules.headed_files import find_columns, read_columns, sniff
+from datamodules.event_sources import headed_events
+from datamodules.events import read_events
 from datamodules.media import SUFFIXES
 from datamodules.raw_content import RawContent
 from datamodules.released import MediaFolder, ReleasedData, Statistics, what_is_in
 from datamodules.splits import Windowing
-from datamodules.tables import Report, Tables, complete_items, tables_from_events
+from datamodules.tables import Report, Tables, complete_items, distinct_items
 from datamodules.texts import check_columns, text_content
 
 HOW_TO_GET_IT = (
@@ -134,15 +135,13 @@ class PixelRec(ReleasedData):
         """Reads both files and compares their sizes with the published ones."""
         file, *information = self.table_files()
         report = Report()
-        items = pl.DataFrame(schema={"item": pl.String})
-        layout = sniff(file)
-        events = read_columns(file, layout, find_columns(file, layout, files.COLUMNS), report)
+        events = read_events(headed_events(file, files.COLUMNS), report, self.table_folder)
         if information:
-            items = complete_items(files.read_items(information[0], report), events["item"], report)
+            items = complete_items(files.read_items(information[0], report), events.item_names(), report)
         else:
-            items = events.select(pl.col("item").str.strip_chars()).unique(maintain_order=True)
+            items = distinct_items(events.item_names())
             report.notes.append("There is no item information: the items have no texts.")
-        tables = tables_from_events(events, items, report)
+        tables = events.tables(items, report)
         self.compare(tables, tables.n_taken())
         return tables
 

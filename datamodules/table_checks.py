@@ -18,19 +18,48 @@ def one_unit(times: pl.Series) -> tuple[pl.Series, str]:
     Returns:
         The times, in the finest unit that occurs if there are several, and a sentence on it, else empty.
     """
-    size = times.abs()
-    within = [(size >= low) & (size < high) for low, high, _ in _UNITS]
-    used = [unit for unit, mask in enumerate(within) if mask.any()]
-    if len(used) < 2:
-        return times, ""
-    finest = _UNITS[used[-1]][2]
+    counts = unit_counts(times)
+    return in_finest(times, counts), unit_note(counts)
+
+
+def unit_counts(times: pl.Series) -> list[int]:
+    """How many times are in seconds, in milliseconds and in microseconds."""
+    return [int(mask.sum()) for mask in _within(times)]
+
+
+def finest_of(counts: list[int]) -> int:
+    """How many of the finest unit that occurs make a second; 1 where there are not several."""
+    used = [unit for unit, number in enumerate(counts) if number]
+    return _UNITS[used[-1]][2] if len(used) > 1 else 1
+
+
+def in_finest(times: pl.Series, counts: list[int]) -> pl.Series:
+    """Times in the finest unit that occurs, if there are several.
+
+    Args:
+        times: All of them, or some.
+        counts: How many of all are in which unit.
+    """
+    finest = finest_of(counts)
+    if finest == 1:
+        return times
     scaled = times * finest  # numbers before 1973 can only be seconds
-    counts = []
-    for unit in used:
-        scaled = scaled.zip_with(~within[unit].fill_null(False), times * (finest // _UNITS[unit][2]))
-        name = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds"}[_UNITS[unit][2]]
-        counts.append(f"{int(within[unit].sum()):,} in {name}")
-    return scaled, f"Times are in several units ({', '.join(counts)}): they were brought to one."
+    for (_, _, unit), mask in zip(_UNITS, _within(times), strict=True):
+        if unit <= finest:
+            scaled = scaled.zip_with(~mask.fill_null(False), times * (finest // unit))
+    return scaled
+
+
+def unit_note(counts: list[int]) -> str:
+    """A sentence on several units, else empty."""
+    names = ("seconds", "milliseconds", "microseconds")
+    told = [f"{number:,} in {name}" for number, name in zip(counts, names, strict=True) if number]
+    return f"Times are in several units ({', '.join(told)}): they were brought to one." if told[1:] else ""
+
+
+def _within(times: pl.Series) -> list[pl.Series]:
+    size = times.abs()
+    return [(size >= low) & (size < high) for low, high, _ in _UNITS]
 
 
 def repeated(frame: pl.DataFrame, by: list[str]) -> pl.Series | None:

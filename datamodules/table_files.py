@@ -59,7 +59,12 @@ def read_histories(path: Path) -> pl.DataFrame:
     Raises:
         BadTableError: If the file is empty.
     """
-    lines = read_plain(path, NEVER, ["line"], quote_char=None)["line"].str.strip_chars_end()
+    return histories_of(read_plain(path, NEVER, ["line"], quote_char=None)["line"])
+
+
+def histories_of(lines: pl.Series) -> pl.DataFrame:
+    """What ``read_histories`` answers, of some lines of such a file."""
+    lines = lines.str.strip_chars_end()
     parts = (
         lines.filter(lines.fill_null("") != "")
         .str.splitn("\t", 2)
@@ -113,6 +118,18 @@ def read_plain(path: Path, separator: str, columns: list[str], quote_char: str |
     return table
 
 
+def lines_of(source: Path | bytes) -> pl.Series:
+    """The lines of a file of text or of a piece of one; nothing in them counts as a separator or a quote."""
+    return _parse(source, NEVER, {"line": pl.String}, None)["line"]
+
+
+def pieces_of(path: Path, size: int) -> Iterator[bytes]:
+    """A file in pieces of whole lines, each about ``size`` bytes long."""
+    with open(path, "rb") as file:
+        while piece := file.read(size):
+            yield piece if piece.endswith(b"\n") else piece + file.readline()
+
+
 def wrong_columns(path: Path, separator: str, columns: list[str]) -> str:
     """What to say of a file whose lines are of another form."""
     with open(path, "rb") as file:
@@ -124,10 +141,10 @@ def wrong_columns(path: Path, separator: str, columns: list[str]) -> str:
 
 
 def _parse(
-    path: Path, separator: str, schema: Mapping[str, type[pl.DataType]], quote_char: str | None
+    source: Path | bytes, separator: str, schema: Mapping[str, type[pl.DataType]], quote_char: str | None
 ) -> pl.DataFrame:
     return pl.read_csv(
-        path,
+        source,
         has_header=False,
         separator=separator,
         quote_char=quote_char,

@@ -12,6 +12,7 @@ import polars as pl
 from datamodules.array_files import counts_of, map_array, save_array
 from datamodules.cache import write_json
 from datamodules.errors import BadTableError
+from datamodules.names import factorise
 from datamodules.table_checks import one_unit, repeated, rows_by_number
 
 
@@ -132,15 +133,17 @@ def complete_items(items: pl.DataFrame, names: pl.Series, report: Report) -> pl.
     return pl.concat([items, unknown.to_frame()], how="diagonal")
 
 
+def distinct_items(names: pl.Series) -> pl.DataFrame:
+    """An item table of nothing but the names in the interactions, in order of first appearance."""
+    return names.str.strip_chars().unique(maintain_order=True).alias("item").to_frame()
+
+
 def tables_from_lines(lines: pl.DataFrame, items: pl.DataFrame, report: Report) -> Tables:
     """Tables from one row a user: columns ``user`` and ``items`` (names and spaces, oldest first)."""
     items = clean_items(items, report)
     lines = lines.with_columns(pl.col("user").str.strip_chars())
     good = lines.filter((pl.col("user").fill_null("") != "") & pl.col("items").is_not_null())
-    report.count("lines without a user or without a tab were dropped", len(lines) - len(good))
-    report.count("lines of users read", len(good), always=True)
-    repeated = len(good) - good["user"].n_unique()
-    report.count("lines repeated a user name: the later line stands", repeated)
+    count_lines(report, len(lines), good["user"])
     events = (
         good.select(pl.col("items").str.split(" "))
         .with_row_index("line")
@@ -151,7 +154,20 @@ def tables_from_lines(lines: pl.DataFrame, items: pl.DataFrame, report: Report) 
     rows = _item_rows(events["item"], items, report)
     known = rows.is_not_null()
     per_line = np.bincount(events["line"].filter(known).to_numpy(), minlength=len(good))
-    return Tables(good["user"], _offsets(per_line), _int32(rows.filter(known)), items, report)
+    return Tables(good["user"], offsets_of(per_line), _int32(rows.filter(known)), items, report)
+
+
+def count_lines(report: Report, n_lines: int, users: pl.Series) -> None:
+    """Reports what lines of users were like.
+
+    Args:
+        report: Takes the counts.
+        n_lines: Lines that are not empty.
+        users: Names of the good ones.
+    """
+    report.count("lines without a user or without a tab were dropped", n_lines - len(users))
+    report.count("lines of users read", len(users), always=True)
+    report.count("lines repeated a user name: the later line stands", len(users) - users.n_unique())
 
 
 def tables_from_events(
@@ -174,14 +190,13 @@ def tables_from_events(
     times, units = one_unit(times)
     report.notes += [units] if units else []
     report.count("interactions have a time before 1970 and come first", int((times < 0).sum()))
-    user_codes, users = _factorise(events["user"])
+    user_codes, users = factorise(events["user"])
     nameless = int(user_codes.null_count())
     report.count("interactions without a user were dropped", nameless)
     frame = pl.DataFrame({"user": user_codes, "item": rows, "time": times})
     if rows.null_count() or unreadable or nameless:
         frame = frame.drop_nulls()
-    frame = _sorted(frame)
-    again = repeated(frame, ["key"] if "key" in frame.columns else ["user", "time"])
+    frame, again = in_order(frame)
     if again is not None:
         kept = "were dropped" if drop_repeats else "were kept"
         report.count(f"interactions repeat another of the same user, item and time: {kept}", int(again.sum()))
@@ -189,7 +204,13 @@ def tables_from_events(
     report.count("users read", len(users), always=True)
     per_user = np.bincount(frame["user"].to_numpy(), minlength=len(users))
     times_of = frame["time"].to_numpy()
-    return Tables(users, _offsets(per_user), _int32(frame["item"]), items, report, times_of)
+    return Tables(users, offsets_of(per_user), _int32(frame["item"]), items, report, times_of)
+
+
+def in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series | None]:
+    """Interactions by user, then by time, ties as they were, and which repeat an earlier one, if any does."""
+    frame = _sorted(frame)
+    return frame, repeated(frame, ["key"] if "key" in frame.columns else ["user", "time"])
 
 
 def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
@@ -216,41 +237,13 @@ def _times(texts: pl.Series) -> tuple[pl.Series, int]:
     if times.null_count():
         exact = texts.str.strip_chars().cast(pl.Float64, strict=False)
         if exact.is_finite().sum() > len(times) - times.null_count():
-            times = (exact * 1e6).round().cast(pl.Int64, strict=False)
+            times = microseconds(exact)
     return times, times.null_count()
 
 
-def _factorise(names: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Codes 0.. in order of first appearance, and the stripped names; null where there is no name."""
-    if (numbers := _as_numbers(names)) is not None:
-        first = np.full(int(numbers.max(initial=0)) + 1, -1, dtype=np.int64)
-        first[numbers[::-1]] = np.arange(len(numbers))[::-1]  # of several writes the last stands
-        values = np.flatnonzero(first >= 0)
-        values = values[np.argsort(first[values])]
-        first[values] = np.arange(len(values))
-        return pl.Series(first[numbers].astype(np.uint32)), pl.Series(values).cast(pl.String)
-    raw = names.drop_nulls().unique(maintain_order=True)
-    codes = names.cast(pl.Enum(raw)).to_physical()
-    stripped = raw.str.strip_chars()
-    if stripped.n_unique() == len(raw) and not (stripped == "").any():
-        return codes, stripped
-    clean = stripped.filter(stripped != "").unique(maintain_order=True)
-    mapped = stripped.cast(pl.Enum(clean), strict=False).to_physical()
-    return mapped.gather(codes), clean
-
-
-def _as_numbers(names: pl.Series) -> npt.NDArray[np.int64] | None:
-    """The names as numbers where all are small whole numbers written the usual way: faster to tell apart.
-
-    Where any is not (``007`` is another name than ``7``) there is no answer.
-    """
-    numbers = names.cast(pl.Int64, strict=False)
-    if numbers.null_count() or numbers.is_empty():
-        return None
-    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
-    if low < 0 or high > 2**24 + 8 * len(names) or not (numbers.cast(pl.String) == names).all():
-        return None
-    return numbers.to_numpy()
+def microseconds(seconds: pl.Series) -> pl.Series:
+    """Fractional times as whole numbers, null where they are too large or none."""
+    return (seconds * 1e6).round().cast(pl.Int64, strict=False)
 
 
 def _item_rows(names: pl.Series, items: pl.DataFrame, report: Report) -> pl.Series:
@@ -261,12 +254,42 @@ def _item_rows(names: pl.Series, items: pl.DataFrame, report: Report) -> pl.Seri
     """
     rows, renamed = _known_rows(names, items["item"])
     unknown = rows.null_count()
-    report.count("interactions read", len(names), always=True)
-    report.count("interactions write an item's number otherwise (7 or 7.0 for 007): taken as it", renamed)
-    report.count("interactions with an item that the item table lacks were dropped", unknown)
+    count_items(report, len(names), renamed, unknown)
     if 2 * unknown > len(names):
         raise _mostly_unknown(names.filter(rows.is_null()), len(items), f"{unknown:,} of {len(names):,}")
     return rows
+
+
+def rows_of_names(
+    names: pl.Series, counts: npt.NDArray[np.int64], n_events: int, items: pl.DataFrame, report: Report
+) -> npt.NDArray[np.int32]:
+    """Rows of the item table for the distinct names of interactions, -1 for unknown names.
+
+    Args:
+        names: Distinct, in order of first appearance.
+        counts: How many interactions have each.
+        n_events: All interactions, those without an item's name among them.
+        items: The item table.
+        report: Takes the counts.
+
+    Raises:
+        BadTableError: If more than half of the interactions are with unknown items.
+    """
+    by_name = names.str.strip_chars().cast(pl.Enum(items["item"]), strict=False).to_physical()
+    rows, _ = rows_by_number(names, by_name, items["item"])
+    renamed = int(counts[(by_name.is_null() & rows.is_not_null()).to_numpy()].sum())
+    unknown = n_events - int(counts[rows.is_not_null().to_numpy()].sum())
+    count_items(report, n_events, renamed, unknown)
+    if 2 * unknown > n_events:
+        raise _mostly_unknown(names.filter(rows.is_null()), len(items), f"{unknown:,} of {n_events:,}")
+    return rows.cast(pl.Int32).fill_null(-1).to_numpy()
+
+
+def count_items(report: Report, n_events: int, renamed: int, unknown: int) -> None:
+    """Reports what the items of interactions were like."""
+    report.count("interactions read", n_events, always=True)
+    report.count("interactions write an item's number otherwise (7 or 7.0 for 007): taken as it", renamed)
+    report.count("interactions with an item that the item table lacks were dropped", unknown)
 
 
 def _known_rows(names: pl.Series, items: pl.Series) -> tuple[pl.Series, int]:
@@ -287,7 +310,7 @@ def _mostly_unknown(unknown: pl.Series, n_items: int, found: str) -> BadTableErr
     )
 
 
-def _offsets(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+def offsets_of(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Where each of the consecutive pieces begins, and where the last ends."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
