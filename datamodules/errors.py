@@ -63,6 +63,10 @@ class DiskFullError(OSError):
         )
 
 
+class DownloadError(OSError):
+    """A file could not be fetched or unpacked; the message says what to do, also by hand."""
+
+
 def size_text(n_bytes: float) -> str:
     """A number of bytes for people.
 
