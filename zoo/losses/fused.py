@@ -105,8 +105,8 @@ class _FusedCrossEntropy(torch.autograd.Function):
 
 
 # The number of blocks varies with P: tracing the loop would compile anew for each number.
-_untraced = cast(Callable[[Callable[..., Any]], Callable[..., Tensor]], torch.compiler.disable)
-_cross_entropy = _untraced(_FusedCrossEntropy.apply)
+untraced = cast(Callable[[Callable[..., Any]], Callable[..., Tensor]], torch.compiler.disable)
+_cross_entropy = untraced(_FusedCrossEntropy.apply)
 
 
 def block_rows(n_items: int, device: str) -> int:

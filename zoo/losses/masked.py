@@ -7,7 +7,7 @@ batch in which nothing happens to be hidden has a loss of 0.
 
 from torch import Tensor
 
-from zoo.losses.fused import fused_cross_entropy
+from zoo.losses.full import full_ce
 from zoo.losses.in_batch import debiased_ce
 from zoo.losses.rows import real_slots
 from zoo.losses.sampled import bpr, gbce
@@ -46,8 +46,7 @@ def masked_loss(
             own_RS = batch.slots_BS[rows_R // n_slots]
             return debiased_ce(user_RD, item_ND, target_R, own_RS, batch.slots_BS, batch.log_pop_BS, weight_R)
         case "full":
-            padding_R1 = target_R.new_zeros(len(target_R), 1)
-            return fused_cross_entropy(user_RD, item_ND, target_R, padding_R1, weight_P=weight_R)
+            return full_ce(user_RD, item_ND, target_R, weight_R)
         case "bce" | "gbce" | "bpr":
             assert batch.negative_slots_BL is not None
             positive_RD, negative_RD = item_ND[target_R], item_ND[batch.negative_slots_BL.flatten()[rows_R]]

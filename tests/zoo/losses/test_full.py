@@ -1,10 +1,26 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.losses import fused
+from zoo.losses import full, fused
 from zoo.losses.full import full_ce
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the numbers in the largest tensor that an operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Runs the operation."""
+        result = func(*args, **(kwargs or {}))
+        made = result if isinstance(result, tuple | list) else [result]
+        self.numbers = max(self.numbers, *(x.numel() for x in made if isinstance(x, Tensor)), 0)
+        return result
 
 
 def make_rows(n_rows: int = 50, n_items: int = 30) -> tuple[Tensor, Tensor, Tensor]:
@@ -24,6 +40,42 @@ def test_equals_cross_entropy(block: int, monkeypatch: pytest.MonkeyPatch) -> No
     ours = torch.autograd.grad(loss, (user_PD, table_ID))
     theirs = torch.autograd.grad(expected, (user_PD, table_ID))
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("columns", "rows", "weighed"), [(7, 16, False), (15, 64, True), (29, 50, True)])
+def test_tiles_equal_cross_entropy(
+    columns: int, rows: int, weighed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"UNTILED": 0, "TILE_COLUMNS": columns, "TILE_ROWS": rows, "MIN_ROWS": 1}.items():
+        monkeypatch.setattr(full, name, value)
+    user_PD, table_ID, target_P = make_rows()
+    weight_P = (torch.arange(len(user_PD)) % 3 > 0).float() if weighed else None
+    loss = full_ce(user_PD, table_ID, target_P, weight_P)
+    kept_P = slice(None) if weight_P is None else weight_P > 0
+    expected = F.cross_entropy((user_PD @ table_ID[1:].T)[kept_P], target_P[kept_P] - 1)
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-6)
+    ours = torch.autograd.grad(3 * loss, (user_PD, table_ID))
+    theirs = torch.autograd.grad(3 * expected, (user_PD, table_ID))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(full_ce(user_PD, table_ID, target_P, weight_P), loss, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("untiled", [0, full.UNTILED])
+def test_memory_does_not_grow_with_labels(untiled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor has as many numbers as there are scores: of 64 rows' scores at most."""
+    monkeypatch.setattr(full, "UNTILED", untiled)
+    monkeypatch.setattr(full, "HELD_SCORES", 0)
+    monkeypatch.setattr(fused, "block_rows", lambda n_items, device: 64)
+    user_PD, table_ID, target_P = make_rows(640, 3000)
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        full_ce(user_PD, table_ID, target_P).backward()  # type: ignore[no-untyped-call]
+    assert largest.numbers <= 64 * 3000
+
+
+def test_tiles_keep_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full, "UNTILED", 0)
+    test_nan_is_not_hidden()
 
 
 def test_same_value_without_gradients() -> None:
