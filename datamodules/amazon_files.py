@@ -16,13 +16,16 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from datamodules.errors import BadTableError, DataNotFoundError
-from datamodules.headed_files import find_columns, read_columns, sniff
+from datamodules.event_sources import EventSource, TextEvents, headed_events
+from datamodules.events import read_events
+from datamodules.headed_files import sniff
 from datamodules.released import what_is_in
-from datamodules.tables import Report, Tables, complete_items, tables_from_events
+from datamodules.tables import Report, Tables, complete_items, distinct_items
 
 PAGE_CODE = ("getTime", "<script", "function(")
 """What a title holds that is code of a page: some metadata of 2018 are so."""
 _BLOCK = 20_000
+_BLOCKS = 50
 
 
 class Release(NamedTuple):
@@ -115,52 +118,33 @@ class ReviewFiles(NamedTuple):
         metadata = _all(root, [name.format(whole) for name in self.names.metadata])
         return [found[0], *metadata[:1]]
 
-    def read(self, paths: Sequence[Path], report: Report) -> Tables:
+    def read(self, paths: Sequence[Path], report: Report, folder: Path | None = None) -> Tables:
         """Items that the metadata lack stay, and have no texts.
 
         Raises:
             BadTableError: If a file holds something else.
         """
-        events = (
-            self._ratings(paths[0], report) if paths[0].suffix == ".csv" else self._reviews(paths[0], report)
-        )
+        events = read_events(self._events(paths[0]), report, folder)
         report.notes.append(f"Interactions are read from {paths[0].parent.name}/{paths[0].name}.")
         if len(paths) > 1:
-            items = complete_items(self._items(paths[1], report), events["item"], report)
+            items = complete_items(self._items(paths[1], report), events.item_names(), report)
         else:
-            items = events.select(pl.col("item").str.strip_chars()).unique(maintain_order=True)
+            items = distinct_items(events.item_names())
             report.notes.append(f"There are no metadata (meta_{self.category}): the items have no texts.")
-        return tables_from_events(events, items, report, drop_repeats=True)
+        return events.tables(items, report, drop_repeats=True)
 
-    def _ratings(self, path: Path, report: Report) -> pl.DataFrame:
-        layout = sniff(path)
+    def _events(self, path: Path) -> EventSource:
+        if path.suffix != ".csv":
+            return ReviewEvents(path, self.names.fields)
         if self.release == "2023":
-            wanted = {column: (field,) for column, field in self.names.fields.items()}
-            return read_columns(path, layout, find_columns(path, layout, wanted), report)
+            return headed_events(path, {column: (field,) for column, field in self.names.fields.items()})
+        layout = sniff(path)
         if len(layout.first) != 4:
             raise BadTableError(
                 f"Expected item, user, rating and time in each line of {path}, found {layout.first!r}."
             )
         header = not layout.first[3].replace(".", "").isdigit()
-        return read_columns(path, layout, {"item": 0, "user": 1, "time": 3}, report, header)
-
-    def _reviews(self, path: Path, report: Report) -> pl.DataFrame:
-        fields = self.names.fields
-        schema = dict.fromkeys(fields.values(), pl.String)
-        tables, bad = [], 0
-        for lines in _blocks(path):
-            table = _fast(lines, schema)
-            if table is None:  # some line is odd: these lines one by one
-                records = _records(lines, fields.values())
-                bad += sum(bool(line.strip()) for line in lines) - len(records)
-                rows = [[_text(record.get(field)) for field in schema] for record in records]
-                table = pl.DataFrame(rows, schema=schema, orient="row")
-            tables.append(table)
-        renamed = pl.concat([pl.DataFrame(schema=schema), *tables]).rename({f: c for c, f in fields.items()})
-        _count(path, fields.values(), len(renamed), bad, report)
-        whole = renamed.filter(pl.col("user") != "", pl.col("item") != "")
-        report.count("reviews without a user or an item were dropped", len(renamed) - len(whole))
-        return whole
+        return TextEvents(path, layout, {"item": 0, "user": 1, "time": 3}, header)
 
     def _items(self, path: Path, report: Report) -> pl.DataFrame:
         columns: dict[str, list[str]] = {name: [] for name in ("item", *self.texts)}
@@ -179,6 +163,50 @@ class ReviewFiles(NamedTuple):
         report.count("items read", len(columns["item"]), always=True)
         report.count("titles are code of a page and count as empty", code)
         return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+
+class ReviewEvents(NamedTuple):
+    """Reviews as lines of JSON, packed or not."""
+
+    path: Path
+    fields: Mapping[str, str]
+    """Column -> field."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file."""
+        return self.path.stat().st_size
+
+    @property
+    def n_rows(self) -> None:
+        """Not known before."""
+
+    def read(self, report: Report) -> pl.DataFrame:
+        """All reviews that have a user and an item; all columns are strings."""
+        return pl.concat(self.pieces(True, report))
+
+    def pieces(self, careful: bool, report: Report) -> Iterator[pl.DataFrame]:
+        """The same, some at a time; nothing is ever in doubt."""
+        schema = dict.fromkeys(self.fields.values(), pl.String)
+        read = kept = bad = 0
+        some: list[pl.DataFrame] = []
+        for lines in _blocks(self.path):
+            table = _fast(lines, schema)
+            if table is None:  # some line is odd: these lines one by one
+                records = _records(lines, schema)
+                bad += sum(bool(line.strip()) for line in lines) - len(records)
+                rows = [[_text(record.get(field)) for field in schema] for record in records]
+                table = pl.DataFrame(rows, schema=schema, orient="row")
+            table = table.rename({field: column for column, field in self.fields.items()})
+            whole = table.filter(pl.col("user") != "", pl.col("item") != "")
+            read, kept = read + len(table), kept + len(whole)
+            some.append(whole)
+            if len(some) == _BLOCKS:
+                yield pl.concat(some)
+                some.clear()
+        yield pl.concat([pl.DataFrame(schema=dict.fromkeys(self.fields, pl.String)), *some])
+        _count(self.path, schema, read, bad, report)
+        report.count("reviews without a user or an item were dropped", read - kept)
 
 
 def _all(root: Path, names: Sequence[str]) -> list[Path]:

@@ -60,7 +60,7 @@ class TransactionFiles(NamedTuple):
         articles = find_file(transactions.parent, [ARTICLES], levels=0) or find_file(root, [ARTICLES])
         return [transactions, *([articles] if articles else [])]
 
-    def read(self, paths: Sequence[Path], report: Report) -> Tables:
+    def read(self, paths: Sequence[Path], report: Report, folder: Path | None = None) -> Tables:
         """Purchases of one day keep the order of the file; several pieces of an article on a day are one.
 
         Raises:

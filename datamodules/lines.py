@@ -13,11 +13,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import polars as pl
 
 from datamodules.errors import DataNotFoundError
+from datamodules.events import read_lines
 from datamodules.media import SUFFIXES
 from datamodules.raw_content import RawContent
 from datamodules.released import MediaFolder, ReleasedData, Statistics, note_sizes, what_is_in
-from datamodules.table_files import NEVER, read_histories, read_plain
-from datamodules.tables import Report, Tables, complete_items, tables_from_lines
+from datamodules.table_files import NEVER, read_plain
+from datamodules.tables import Report, Tables, complete_items, distinct_items
 from datamodules.texts import check_columns, text_content
 
 
@@ -63,8 +64,14 @@ class TableFiles(Protocol):
             DataNotFoundError: If the interactions are missing.
         """
 
-    def read(self, paths: Sequence[Path], report: Report) -> Tables:
-        """Reads what was found."""
+    def read(self, paths: Sequence[Path], report: Report, folder: Path | None = None) -> Tables:
+        """Reads what was found.
+
+        Args:
+            paths: As ``find`` answered.
+            report: Takes what was odd.
+            folder: Where data larger than the memory may be put.
+        """
 
 
 class LineFiles(NamedTuple):
@@ -99,23 +106,22 @@ class LineFiles(NamedTuple):
         items = find_file(users.parent, [self.items], levels=0) or find_file(root, [self.items])
         return [users, *([items] if items else [])]
 
-    def read(self, paths: Sequence[Path], report: Report) -> Tables:
+    def read(self, paths: Sequence[Path], report: Report, folder: Path | None = None) -> Tables:
         """Items without a line in the items file stay, and have no texts.
 
         Raises:
             BadTableError: If a file is empty, or more than half of the items are unknown.
         """
-        lines = read_histories(paths[0])
-        names = lines["items"].drop_nulls().str.split(" ").explode().str.strip_chars()
-        names = names.filter(names != "")
+        lines = read_lines(paths[0], folder)
+        names = lines.item_names()
         if len(paths) > 1:
             items = complete_items(
                 read_item_lines(paths[1], self.separator, self.texts, report), names, report
             )
         else:
-            items = names.unique(maintain_order=True).alias("item").to_frame()
+            items = distinct_items(names)
             report.notes.append(f"There is no file of items ({self.items}): they have no texts.")
-        return tables_from_lines(lines, items, report)
+        return lines.tables(items, report)
 
 
 def find_file(root: Path, names: Sequence[str], levels: int = 2) -> Path | None:
@@ -220,7 +226,7 @@ class LineData(ReleasedData, ABC):
         """Reads the files and compares their sizes with the published ones."""
         report = Report()
         paths = self.table_files()
-        tables = self.files.read(paths, report)
+        tables = self.files.read(paths, report, self.table_folder)
         if self.files.n_rows is not None and len(paths) > 1:
             found = report.counts["items read"]
             note_sizes(report, self.subset, [("lines of items", found, self.files.n_rows)])

@@ -58,7 +58,7 @@ class BehaviorFiles(NamedTuple):
         sizes = {size for size in ("small", "large") if size in name.lower()}
         return "test" not in name.lower() and sizes <= {self.size}
 
-    def read(self, paths: Sequence[Path], report: Report) -> Tables:
+    def read(self, paths: Sequence[Path], report: Report, folder: Path | None = None) -> Tables:
         """A user's history of the first impression, then the clicks of all impressions by time.
 
         Raises:

@@ -303,7 +303,7 @@ def test_space_is_looked_for_before_anything_is_written(tmp_path: Path) -> None:
 
     (tmp_path / "a.csv").write_text("item_id,user_id,timestamp\nv1,3,4\n")
     with pytest.raises(DiskFullError):
-        read_events(Huge(text_source(tmp_path / "a.csv")), Report(), tmp_path)  # type: ignore[arg-type]
+        read_events(Huge(text_source(tmp_path / "a.csv")), Report(), tmp_path)
     assert not (tmp_path / "spill").exists()
 
 
