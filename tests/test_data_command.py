@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import cli
-from datamodules.tools import ACTIONS, HELP, sheet
+from datamodules.raw_content import RawContent
+from datamodules.tools import ACTIONS, HELP, check, look, sheet
 from datamodules.tools.look import Limits
 from tests.data_makers.mmrec import make_mmrec
 from tests.data_makers.ninerec import EVERY_DAMAGE, Tree, make_ninerec
@@ -105,6 +106,34 @@ def test_check_of_a_hostile_tree(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "1 files" in (text := capsys.readouterr().out)
     assert "stranger.jpg" in text
     assert not (tmp_path / "raw" / ".mmzoo").exists()
+
+
+@pytest.mark.parametrize("stopped", [("text", 14), ("image", 38)])
+def test_a_check_that_was_stopped_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: tuple[str, int]
+) -> None:
+    hostile(tmp_path / "raw")
+    assert data("check", tmp_path / "raw", tmp_path / "whole") == 1
+    seen: list[tuple[str, int]] = []
+
+    def watched(raw: RawContent, row: int, limits: Limits) -> look.Looked:
+        seen.append((raw.modality, row))
+        if len(seen) > 1 and seen[-1] == stopped and stopped not in seen[:-1]:
+            raise KeyboardInterrupt
+        return look.look(raw, row, limits)
+
+    monkeypatch.setattr(check, "look", watched)
+    monkeypatch.setattr(check, "_PIECE", 4)
+    assert data("check", tmp_path / "raw", tmp_path / "out", "--threads", "1") == 130
+    with open(tmp_path / "out" / f"check-{stopped[0]}.part", "a") as file:
+        file.write('{"digest": "0')  # killed while it wrote
+    assert data("check", tmp_path / "raw", tmp_path / "out", "--threads", "1") == 1
+    order = [(modality, row) for modality in ("text", "image") for row in range(1, 61)]
+    begun = order.index(stopped) - 1  # the first of the piece that was open
+    assert all(seen.count(one) == 1 for one in order[:begun])
+    assert set(seen) == set(order)
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["check.csv"]
 
 
 def test_check_of_tables_that_cannot_be_read(tmp_path: Path) -> None:

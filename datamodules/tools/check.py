@@ -19,6 +19,7 @@ from datamodules.raw_content import FramesContent, RawContent
 from datamodules.tables import Tables
 from datamodules.tools.check_layout import check_layout
 from datamodules.tools.look import KINDS, Finding, Limits, Looked, look, table_findings
+from datamodules.tools.progress import Progress
 from datamodules.tools.raw import MODALITIES, known_kind, make_generated, open_contents
 from datamodules.tools.texts import aligned, names_of
 from zoo.types import ModelNeeds
@@ -36,6 +37,8 @@ def check(
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> int:
     """Looks at everything and reports: counts on the terminal, a row a finding in ``check.csv``.
+
+    A check that was stopped goes on where it was: what has been looked at is beside the report until then.
 
     Args:
         data: The data set.
@@ -80,14 +83,18 @@ def check(
         else:
             notes.append(f"There is no {modality} (named in --modalities, that is an error): {reason}")
     sizes = {"table": len(tables.items)}
+    progress = {modality: Progress(out, raw, limits) for modality, raw in contents.raw.items()}
     for modality, raw in contents.raw.items():
         sizes[modality] = len(raw.names) - 1
         try:
-            findings += look_at_all(raw, limits, threads)
+            findings += look_at_all(raw, limits, threads, progress[modality])
         except ModuleNotFoundError as error:
             findings.append(Finding("", modality, "missing", "yes", "", f"Not looked at: {error}"))
         notes += _strangers(raw)
-    return report(findings, notes, out, sizes)
+    status = report(findings, notes, out, sizes)
+    for part in progress.values():
+        part.forget()
+    return status
 
 
 def _short_histories(tables: Tables, min_len: int) -> list[str]:
@@ -95,16 +102,28 @@ def _short_histories(tables: Tables, min_len: int) -> list[str]:
     return [f"{short:,} users have fewer than {min_len} interactions and are left out"] if short else []
 
 
-def look_at_all(raw: RawContent, limits: Limits, threads: int | None = None) -> list[Finding]:
+def look_at_all(
+    raw: RawContent, limits: Limits, threads: int | None = None, progress: Progress | None = None
+) -> list[Finding]:
     """Opens the content of all items, side by side, and finds what several share."""
     rows = range(1, len(raw.names))
-    pieces = [rows[first : first + _PIECE] for first in range(0, len(rows), _PIECE)]
-    looked: list[Looked] = []
-    bar = tqdm(total=len(rows), desc=f"checking {raw.modality}", unit="item", disable=None)
+    looked: list[Looked] = progress.read() if progress else []
+    if progress:
+        progress.write(looked)
+    todo = rows[len(looked) :]
+    pieces = [todo[first : first + _PIECE] for first in range(0, len(todo), _PIECE)]
+    title = f"checking {raw.modality}"
+    bar = tqdm(total=len(rows), initial=len(looked), desc=title, unit="item", disable=None)
     with bar, ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for part in pool.map(lambda piece: [look(raw, row, limits) for row in piece], pieces):
-            looked += part
-            bar.update(len(part))
+        try:
+            for part in pool.map(lambda piece: [look(raw, row, limits) for row in piece], pieces):
+                looked += part
+                if progress:
+                    progress.add(part)
+                bar.update(len(part))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or leaving would open all the rest first
+            raise
     groups: dict[bytes, list[int]] = {}
     for row, one in zip(rows, looked, strict=True):
         if one.digest is not None:
