@@ -217,8 +217,9 @@ class MicroLens(ReleasedData):
             wanted = files.FILES["comments"][0].format(self.file_name)
             raise DataNotFoundError(f"{wanted} in {self.folder}", "no such file", self.how_to_get_it)
         windows = self.windows
-        users = np.repeat(np.arange(1, windows.n_users), np.maximum(np.diff(windows.offsets)[1:] - 2, 0))
-        place = np.arange(len(users)) - np.searchsorted(users, users) + windows.offsets[users]
+        starts, stops = windows.training()
+        users = np.repeat(np.arange(1, windows.n_users), stops - starts)
+        place = np.arange(len(users)) - np.searchsorted(users, users) + starts[users - 1]
         trained = pl.DataFrame({"user": users, "item": windows.items[place].astype(np.int64)}).unique()
         rows = {
             "user": pl.Series(self.user_names[1:], dtype=pl.String),

@@ -145,5 +145,9 @@ class GlobalTime(Protocol):
             )
         else:
             after = f"validated from {self.valid_from}, tested from {self.test_from}"
-        targets = {"last": "a user's last item", "first": "a user's first item", "all": "every item"}
+        targets = {
+            "last": "a user's last item",
+            "first": "a user's first item",
+            "all": "every item, counted as a user each,",
+        }
         return f"global time: {after}; {targets[self.target]} of a period is predicted"

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datamodules.base import RecDataModule
+from datamodules.histories import EvalWindows
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import Pairs, read_layout
 from datamodules.module import DataModule
-from datamodules.splits import HELD_OUT
+from datamodules.splits import HELD_OUT, Stage
 from datamodules.tools.raw import known_kind
 from datamodules.tools.sheet import SheetRow, draw_sheet
 from datamodules.tools.texts import aligned
@@ -81,14 +83,31 @@ def _chosen(names: Sequence[str], users: str | None, count: int, seed: int) -> l
 
 
 def _rows(data: RecDataModule, users: Sequence[int], items: int) -> list[SheetRow]:
-    """Whole windows: their last item is tested on, the one before validated."""
-    held = {HELD_OUT["val"][0]: "validation", HELD_OUT["test"][0]: "test"}
+    """The ends of windows, with what is validated and tested on in them."""
     found = []
     for user in users:
         (row,) = data.windows.last(np.array([user]), items).tolist()
         shown = [item for item in row if item]
-        marks = {len(shown) - back: name for back, name in held.items() if back <= len(shown)}
+        first = int(data.windows.offsets[user + 1]) - len(shown)
+        marks = {place - first: name for place, name in _targets(data, user) if place >= first}
         found.append(SheetRow(data.user_names[user], shown, marks))
+    return found
+
+
+def _targets(data: RecDataModule, user: int) -> list[tuple[int, str]]:
+    """Positions of a user's targets in the windows, and what they are for."""
+    found = []
+    loaders: tuple[tuple[Stage, str, Any], ...] = (
+        ("val", "validation", data.val_dataloader()),
+        ("test", "test", data.test_dataloader()),
+    )
+    for stage, name, loader in loaders:
+        rows: EvalWindows = loader.dataset
+        if rows.places is None:
+            found.append((int(rows.windows.offsets[user + 1]) - HELD_OUT[stage][0], name))
+        else:
+            first, past = np.searchsorted(rows.places.user_R, [user, user + 1])
+            found += [(int(place), name) for place in rows.places.place_R[first:past]]
     return found
 
 

@@ -106,6 +106,7 @@ def _protocol(data: RecDataModule | MMRec) -> dict[str, Any]:
     """What is trained on and evaluated, as the data module cuts it."""
     counts_I = np.asarray(data.items.counts_I)
     found: dict[str, Any] = {
+        "text": data.protocol_text,
         "users": data.spec.n_users - 1,
         "items": data.spec.n_items - 1,
         "training interactions": int(counts_I.sum()),
