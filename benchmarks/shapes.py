@@ -65,6 +65,13 @@ def make_histories(shape: Shape, seed: int = 0) -> tuple[npt.NDArray[np.int64], 
     return offsets.astype(np.int64), rng.permutation(shape.items)[item[kept]].astype(np.int32)
 
 
+def number_tables(offsets: npt.NDArray[np.int64], items: npt.NDArray[np.int32], n_items: int) -> Tables:
+    """Tables of histories as compressed rows, whose users and items are numbers from 0 and named by them."""
+    users = pl.Series("user", np.arange(len(offsets) - 1)).cast(pl.String)
+    names = pl.DataFrame({"item": np.arange(n_items)}).cast(pl.String)
+    return Tables(users, offsets, items, names, Report())
+
+
 class ShapeData(RecDataModule):
     """Ids without content.
 
@@ -120,11 +127,7 @@ class ShapeData(RecDataModule):
     def read_tables(self) -> Tables:
         """Numbers as names."""
         with np.load(self.file, allow_pickle=False) as stored:
-            offsets, items = stored["offsets"], stored["items"]
-        shape = SHAPES[self.shape]
-        users = pl.Series("user", np.arange(shape.users)).cast(pl.String)
-        names = pl.DataFrame({"item": np.arange(shape.items)}).cast(pl.String)
-        return Tables(users, offsets, items, names, Report())
+            return number_tables(stored["offsets"], stored["items"], SHAPES[self.shape].items)
 
     def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
         """There is none.

@@ -18,8 +18,14 @@ import torch
 
 from benchmarks.evaluation import ranking_rows
 from benchmarks.frozen import store_rows
+from benchmarks.goals import goal_lines
 from benchmarks.inputs import input_rows
 from benchmarks.measure import Row, machine, quiet
+from benchmarks.peers.environments import Environments
+from benchmarks.peers.gate import gate_rows, movielens_100k
+from benchmarks.peers.protocol import Setting
+from benchmarks.peers.rows import evaluation_row, shape_histories, training_row
+from benchmarks.start import start_rows
 from benchmarks.training import (
     demo_encodes_row,
     demo_job,
@@ -29,7 +35,9 @@ from benchmarks.training import (
     shape_job,
 )
 
-KINDS = ("labels", "encodes", "evaluation", "input", "frozen")
+KINDS = ("labels", "encodes", "evaluation", "input", "frozen", "start")
+PEER_KINDS = ("peers", "peers_evaluation", "gate")
+"""Rows of other libraries, which are installed for them: some 18 GB, once."""
 
 
 class Plan(NamedTuple):
@@ -52,6 +60,12 @@ class Plan(NamedTuple):
     """Shape whose histories are trained on, and items whose states are read alone."""
     memory: bool
     """Whether trainings are repeated in fresh processes."""
+    evaluated: str
+    """Shape that libraries evaluate."""
+    seeds: int
+    """Of the quality gate."""
+    epochs: int
+    """At most, in the quality gate."""
 
 
 FULL = Plan(
@@ -67,6 +81,9 @@ FULL = Plan(
     interactions=2_000_000,
     frozen=("scientific", 4_000),
     memory=True,
+    evaluated="beauty",
+    seeds=3,
+    epochs=200,
 )
 QUICK = Plan(
     shapes=("mini",),
@@ -81,11 +98,36 @@ QUICK = Plan(
     interactions=20_000,
     frozen=("mini", 400),
     memory=False,
+    evaluated="mini",
+    seeds=1,
+    epochs=2,
 )
 
 
-def measure(plan: Plan, kinds: Sequence[str], folder: Path) -> Iterator[Row]:
+def measure(plan: Plan, kinds: Sequence[str], folder: Path, environments: Environments) -> Iterator[Row]:
     """The rows of some kinds, one after the other.
+
+    Args:
+        plan: How much.
+        kinds: Out of ``KINDS`` and ``PEER_KINDS``.
+        folder: For generated data; may be empty.
+        environments: Of the other libraries.
+    """
+    yield from measure_ours(plan, kinds, folder)
+    if "peers" in kinds:
+        for shape in plan.shapes:
+            histories = shape_histories(shape, Setting._field_defaults["max_len"])
+            yield training_row(shape, histories, folder / f"peers-{shape}", environments, plan.steps)
+    if "peers_evaluation" in kinds:
+        turns = max(2, plan.steps // 4)
+        yield evaluation_row(plan.evaluated, "mini", folder / "peers-evaluation", environments, turns)
+    if "gate" in kinds:
+        ratings = movielens_100k(environments)
+        yield from gate_rows(ratings, folder / "gate", environments, plan.seeds, most=plan.epochs)
+
+
+def measure_ours(plan: Plan, kinds: Sequence[str], folder: Path) -> Iterator[Row]:
+    """Rows that need no other library.
 
     Args:
         plan: How much.
@@ -110,6 +152,8 @@ def measure(plan: Plan, kinds: Sequence[str], folder: Path) -> Iterator[Row]:
         shape, items = plan.frozen
         yield from store_rows(folder / "frozen", items, plan.steps)
         yield frozen_row(folder / "frozen", shape, plan.steps, plan.warm_ups)
+    if "start" in kinds:
+        yield from start_rows(max(2, plan.steps // 4))
 
 
 def number(value: float) -> str:
@@ -137,20 +181,38 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small shapes: whether it runs, not how fast")
-    parser.add_argument("--rows", default=",".join(KINDS), help="which rows, by comma; default: %(default)s")
+    kinds = (*KINDS, *PEER_KINDS)
+    parser.add_argument(
+        "--rows",
+        help=f"which of {', '.join(kinds)}, by comma; default: all, or with --quick "
+        "those without other libraries",
+    )
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        default=Path(".peers"),
+        help="folder of the other libraries' environments, which are made if missing; default: %(default)s",
+    )
+    parser.add_argument(
+        "--peers-python",
+        type=Path,
+        default=Path(sys.executable),
+        help="interpreter to make them with; default: this one",
+    )
     parser.add_argument("--threads", type=int, default=1, help="PyTorch's CPU threads; default: 1")
     parser.add_argument("--out", type=Path, help="file for the JSON; it is printed without")
     options = parser.parse_args(argv)
-    options.kinds = options.rows.split(",")
-    if unknown := sorted(set(options.kinds) - set(KINDS)):
-        parser.error(f"--rows: expected some of {', '.join(KINDS)}, found {', '.join(unknown)}")
+    default = KINDS if options.quick else kinds
+    options.kinds = list(default) if options.rows is None else options.rows.split(",")
+    if unknown := sorted(set(options.kinds) - set(kinds)):
+        parser.error(f"--rows: expected some of {', '.join(kinds)}, found {', '.join(unknown)}")
     if options.threads < 1:
         parser.error(f"--threads: expected 1 or more, found {options.threads}")
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures, prints the table as it grows, then the JSON."""
+    """Measures, prints the table as it grows, then the goals, then the JSON."""
     options = parse(argv)
     quiet()
     torch.set_num_threads(options.threads)
@@ -158,10 +220,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("| what | contender | min | median | max | ours is … times better | peak MB |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for row in measure(QUICK if options.quick else FULL, options.kinds, Path(folder)):
+        plan, peers = QUICK if options.quick else FULL, Environments(options.peers, options.peers_python)
+        for row in measure(plan, options.kinds, Path(folder), peers):
             print("\n".join(table_lines(row)), flush=True)
             report["rows"].append(row.plain())
     report["machine"]["load_1min_at_end"] = machine()["load_1min"]
+    print("\n" + "\n".join(goal_lines(report["rows"])), flush=True)
     text = json.dumps(report, indent=1)
     if options.out is None:
         print(text)

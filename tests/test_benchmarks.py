@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.evaluation import check_ranks, make_problem
 from benchmarks.frozen import store_rows
+from benchmarks.inputs import pictures_row
 from benchmarks.measure import Row, Spread, Unequal, in_turns, require
 from benchmarks.shapes import SHAPES, make_histories
 from benchmarks.speed import KINDS, parse, table_lines
@@ -38,7 +39,7 @@ def run_quick(out: Path, *options: str) -> dict[str, list[dict[str, object]]]:
 def test_quick_measures_every_row(tmp_path: Path) -> None:
     report = run_quick(tmp_path / "speed.json")
     assert {row["row"] for row in report["rows"]} == set(KINDS)
-    assert len(report["rows"]) == 14
+    assert len(report["rows"]) == 16
 
 
 def test_states_of_the_store_are_those_of_the_files_and_come_faster(tmp_path: Path) -> None:
@@ -47,6 +48,12 @@ def test_states_of_the_store_are_those_of_the_files_and_come_faster(tmp_path: Pa
     assert kept.shape["states"] == 7
     assert full.gains()["a file an item"] > 1
     assert not list(tmp_path.iterdir())
+
+
+def test_pictures_come_out_alike_however_they_are_kept(tmp_path: Path) -> None:
+    row = pictures_row(tmp_path / "pictures", 16, steps=2)
+    assert row.rates.keys() == {"ours", "raw arrays in LMDB", "decode JPEG"}
+    assert row.gains()["decode JPEG"] > 1
 
 
 def test_every_distinct_item_is_encoded_once_a_batch(tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""The quality gate: a speed counts only beside the quality it buys.
+
+On MovieLens-100K, which RecBole's wheel ships, everybody trains until validation has not improved for some
+epochs. One evaluator ranks everybody's scores of the same targets; CPU time is that of training alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from benchmarks.measure import Row, Spread
+from benchmarks.peers.contender import ENTRIES, Contender, Entry, running
+from benchmarks.peers.environments import Environments
+from benchmarks.peers.histories import Histories
+from benchmarks.peers.judge import Floats, gains, paired_interval, ranks
+from benchmarks.peers.protocol import Setting, Stage
+from benchmarks.peers.rows import EXTRA
+
+GATED = tuple(entry for entry in ENTRIES if entry.name != "plain")
+NEAR = 0.95
+"""Share of the lowest contender's best validation NDCG that the time to a quality is taken at."""
+
+
+def movielens_100k(environments: Environments) -> Histories:
+    """All ratings as interactions, in the order of their times, then of the file."""
+    path = environments.packages("recbole") / "recbole" / "dataset_example" / "ml-100k" / "ml-100k.inter"
+    table = pl.read_csv(path, separator="\t").rename(lambda name: name.partition(":")[0])
+    table = table.sort("user_id", "timestamp", maintain_order=True)
+    items = table["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
+    lengths = table.group_by("user_id", maintain_order=True).len()["len"].to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Histories(offsets, items, int(items.max()) + 1)
+
+
+class Point(NamedTuple):
+    """After an epoch."""
+
+    seconds: float
+    """CPU time of training so far."""
+    validation: float
+    """NDCG@10."""
+
+
+@dataclass
+class Course:
+    """One contender's way to its best epoch."""
+
+    points: list[Point] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    """Labels per CPU second, an epoch each."""
+    best: int = -1
+    test_U: Floats = field(default_factory=lambda: np.zeros(0))
+    """NDCG@10 of every user's test target at the best epoch."""
+
+    def seconds_to(self, quality: float) -> float:
+        """CPU seconds of training until validation first reaches a quality; infinite where it never does."""
+        return next((point.seconds for point in self.points if point.validation >= quality), float("inf"))
+
+    def stale(self, patience: int) -> bool:
+        """Whether the last so many epochs brought nothing."""
+        return len(self.points) - 1 - self.best >= patience
+
+
+class Judge:
+    """Ranks targets among the whole catalogue with the whole history hidden.
+
+    Args:
+        histories: All interactions, also those that nobody trains on.
+    """
+
+    def __init__(self, histories: Histories) -> None:
+        self.users = histories.n_users
+        self.targets: dict[Stage, np.ndarray] = {
+            "val": histories.target("val"),
+            "test": histories.target("test"),
+        }
+        self.hidden = {stage: histories.read(stage) for stage in self.targets}
+
+    def gains(self, contender: Contender, stage: Stage) -> Floats:
+        """NDCG@10 of every user."""
+        scores_UI = contender.scores(stage, self.users)
+        return gains(ranks(scores_UI, self.targets[stage], self.hidden[stage]))
+
+
+def train_epoch(contender: Contender, course: Course, judge: Judge) -> None:
+    """One epoch more, and what it brought."""
+    done = contender.ask("epoch")
+    before = course.points[-1].seconds if course.points else 0.0
+    point = Point(before + done["seconds"], float(judge.gains(contender, "val").mean()))
+    if course.best < 0 or point.validation > course.points[course.best].validation:
+        course.best, course.test_U = len(course.points), judge.gains(contender, "test")
+    course.points.append(point)
+    course.rates.append(done["labels"] / done["seconds"])
+
+
+def courses(
+    histories: Histories,
+    folder: Path,
+    environments: Environments,
+    seed: int,
+    entries: Sequence[Entry],
+    patience: int,
+    most: int,
+) -> dict[str, Course]:
+    """Everybody's way to their best epoch, epochs in turns.
+
+    Args:
+        histories: All interactions.
+        folder: Empty, for files of all.
+        environments: Of the libraries.
+        seed: Of everybody.
+        entries: Who takes part.
+        patience: Epochs without a better validation after which a contender is done.
+        most: Epochs at most.
+    """
+    folder.mkdir(parents=True)
+    setting = Setting(folder / "histories.npz", folder, seed=seed)
+    histories.last(setting.max_len + EXTRA).save(setting.data)
+    judge, found = Judge(histories), {entry.name: Course() for entry in entries}
+    with running(entries, setting, environments) as contenders:
+        active = list(contenders)
+        for _ in range(most):
+            for contender in active:
+                train_epoch(contender, found[contender.name], judge)
+            for contender in [c for c in active if found[c.name].stale(patience)]:
+                contender.stop()
+                active.remove(contender)
+        for contender in active:
+            contender.stop()
+    return found
+
+
+def gate_rows(
+    histories: Histories,
+    folder: Path,
+    environments: Environments,
+    seeds: int,
+    entries: Sequence[Entry] = GATED,
+    patience: int = 10,
+    most: int = 200,
+) -> list[Row]:
+    """Quality, time to a common quality, and speed, over several seeds."""
+    runs = [
+        courses(histories, folder / str(seed), environments, seed, entries, patience, most)
+        for seed in range(seeds)
+    ]
+    names = [entry.name for entry in entries]
+    common = NEAR * min(run[name].points[run[name].best].validation for run in runs for name in names)
+    shape: dict[str, float | int | str] = {
+        "users": histories.n_users,
+        "items": histories.n_items,
+        "interactions": len(histories.items),
+        "seeds": seeds,
+    }
+    case = f"{histories.n_users:,} users"
+    check = "one evaluator, the same targets, the whole catalogue, all of the history hidden"
+
+    def row(what: str, unit: str, rates: dict[str, list[float]], notes: dict[str, str], less: bool) -> Row:
+        spreads = {name: Spread.of(values) for name, values in rates.items()}
+        return Row("gate", f"{case}, {what}", unit, shape, spreads, check, notes=notes, less_is_better=less)  # type: ignore[arg-type]
+
+    tests = {name: np.mean([run[name].test_U for run in runs], axis=0) for name in names}
+    gaps = {
+        f"ours less {name}": "{:+.4f} to {:+.4f} (95 %)".format(*paired_interval(tests["ours"], tests[name]))
+        for name in names[1:]
+    }
+    epochs = {f"{name}: best epochs": ", ".join(str(run[name].best + 1) for run in runs) for name in names}
+    quality = {name: [float(run[name].test_U.mean()) for run in runs] for name in names}
+    times = {name: [run[name].seconds_to(common) for run in runs] for name in names}
+    best = {name: [run[name].points[run[name].best].seconds for run in runs] for name in names}
+    rates = {
+        name: [rate for run in runs for rate in run[name].rates[1:] or run[name].rates] for name in names
+    }
+    return [
+        row("test", "NDCG@10", quality, gaps | epochs, False),
+        row(f"to validation NDCG@10 of {common:.4f}", "CPU-s of training", times, {}, True),
+        row("to the best epoch", "CPU-s of training", best, {}, True),
+        row("full softmax", "labels per CPU-s", rates, {}, False),
+    ]
