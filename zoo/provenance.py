@@ -108,17 +108,17 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def code_version(classes: Iterable[type] = ()) -> dict[str, Any]:
+def code_version(modules: Iterable[str] = ()) -> dict[str, Any]:
     """Version of the package, digest of the sources, and the commit where they lie in a git work tree.
 
     Args:
-        classes: Whose packages count beside this one: the model's, the data's.
+        modules: Imported modules whose packages count beside this one: the model's, the data's.
 
     Returns:
         ``version``, ``digest`` (of the Python files, wherever they lie), ``commit`` and ``dirty``, the latter
         two None outside of a work tree that knows the package.
     """
-    tops = {cls.__module__.partition(".")[0] for cls in classes} | {"zoo"}
+    tops = {module.partition(".")[0] for module in modules} | {"zoo"}
     files = [getattr(sys.modules.get(name), "__file__", None) for name in sorted(tops - {"__main__"})]
     homes = [Path(file) for file in files if file]
     homes = [home.parent if home.name == "__init__.py" else home for home in homes]

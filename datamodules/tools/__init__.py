@@ -6,6 +6,7 @@ ACTIONS = {
     "check": "open every item's title, picture, sound and clip; say what is missing, corrupt, double, odd",
     "stats": "the data set in numbers and in one picture",
     "show": "a few users' histories with covers and titles",
+    "baseline": "test targets ranked by counts alone: popularity, or first-order Markov",
 }
 """Action -> what it does; the action ``x`` is the function ``x`` of ``datamodules.tools.x``."""
 
@@ -20,6 +21,7 @@ actions:
              ends with status 1 if something is lost
   stats      {ACTIONS["stats"]}
   show       {ACTIONS["show"]}
+  baseline   {ACTIONS["baseline"]}
 
 options of all:
   --data NAME           as in mmzoo fit: a name of mmzoo list, a YAML file or a class; --data.OPTION likewise
@@ -45,6 +47,9 @@ options of show:
   --users LIST          names of users (default: drawn)
   --count N, --seed N   how many are drawn, and the draw
   --items N             most recent items shown of each
+
+options of baseline:
+  --ranker NAME         popularity (default) or markov
 
 examples:
   mmzoo data download --data ml100k

@@ -72,7 +72,7 @@ def test_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", missing)
-    found = code_version([Path])
+    found = code_version(["tests.zoo"])
     assert (found["commit"], found["dirty"]) == (None, None)
     assert found["version"] == zoo.__version__
     assert library_versions()["python"] == ".".join(map(str, sys.version_info[:3]))

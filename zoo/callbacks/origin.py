@@ -41,7 +41,7 @@ def origin(trainer: Trainer, model: LightningModule) -> dict[str, Any]:
         "seed": getattr(model, "seed", None),
         "monitor": monitor(trainer),
         "config": configuration(trainer),
-        "code": code_version({type(model), type(data)} - {type(None)}),
+        "code": code_version({type(model).__module__, type(data).__module__} - {"builtins"}),
         "versions": library_versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "device_type": device.type,

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from zoo.callbacks.cost import peak
+from zoo.callbacks.cost import peak, resident
 from zoo.callbacks.origin import origin, write_weights
 from zoo.provenance import seal
 
@@ -90,11 +90,12 @@ class ResultTable(Callback):
 
     TensorBoard also gets the hyper-parameters beside the metrics of the first slice, all users.
 
-    The file stands in the run's log folder, or in the trainer's root folder where nothing is logged. It
-    names the checkpoint and the epoch that was tested, where everything comes from (see ``origin``), and what
-    it cost: parameters, the seconds of training with its validations, over all interruptions, up to the last
-    checkpoint of each, those of the test, and the peak of memory: allocated on a GPU, resident on a CPU. What
-    callbacks in front of this one have found is in it too. Whoever edits it by hand breaks its checksum.
+    The file stands in the run's log folder, or in the trainer's root folder where nothing is logged. It names
+    the checkpoint and the epoch that was tested, where everything comes from (see ``origin``), and what it
+    cost: parameters, the seconds of training with its validations, over all interruptions, up to the last
+    checkpoint of each, those of the test, and the peak of memory: allocated on a GPU, resident on a CPU,
+    where what was resident before the model was made is told apart. What callbacks in front of this one have
+    found is in it too. Whoever edits it by hand breaks its checksum.
 
     Args:
         weights: Write the tested weights beside it, as ``weights.safetensors``.
@@ -106,12 +107,18 @@ class ResultTable(Callback):
         self._since: float | None = None
         self._test_since = 0.0
         self._memory = 0
+        self._before = resident("VmRSS")
 
     def _passed(self) -> float:
         return self._seconds + (0.0 if self._since is None else time.monotonic() - self._since)
 
     def _look(self, pl_module: LightningModule) -> None:
         self._memory = max(self._memory, peak(pl_module.device))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Before a training the model's parameters do not exist yet."""
+        if stage == "fit":
+            self._before = resident("VmRSS")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -183,6 +190,7 @@ class ResultTable(Callback):
             "train_seconds": round(self._seconds, 3) or None,
             "test_seconds": round(time.monotonic() - self._test_since, 3),
             "memory_bytes": self._memory,
+            "memory_before_bytes": 0 if pl_module.device.type == "cuda" else self._before,
         }
 
 

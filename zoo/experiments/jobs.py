@@ -33,8 +33,9 @@ TAIL = 15
 OWN = ("run_dir", "ckpt_path", "seed_everything", "threads", "print_config")
 """Options of ``fit`` that belong to whoever runs many of them."""
 
-Check = Callable[[Sequence[str]], None]
-"""Parses a command line without running it; raises ``ValueError``."""
+Check = Callable[[Sequence[str]], object]
+"""Parses a command line without running it, and may answer all its values; raises ``ValueError``."""
+FIT = ("fit",)
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Job:
         options: Everything that decides what is found, the seed included; two jobs with the same options are
             the same run.
         environment: Variables of the process beside those of this one.
+        action: Words in front of the options; other actions than ``fit`` take a folder and nothing else.
     """
 
     name: str
     folder: Path
     options: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    action: tuple[str, ...] = FIT
 
     def finished(self) -> bool:
         """Whether these very options were run to the end."""
@@ -162,23 +165,31 @@ def start(job: Job, runner: Runner, slot: int) -> "subprocess.Popen[bytes]":
     job.folder.mkdir(parents=True, exist_ok=True)
     job.results_file.unlink(missing_ok=True)
     write_state(job, finished=False)
-    options = [*job.options, f"--run_dir={job.folder}", f"--threads={runner.threads_each()}"]
-    if "trainer.enable_progress_bar" not in option_names(job.options):
-        options.append("--trainer.enable_progress_bar=false")
-    if (job.folder / "checkpoints" / "last.ckpt").is_file():
-        options.append("--ckpt_path=last")
+    options = [*job.options, *own_options(job, runner)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(runner.threads_each()), **job.environment}
     if runner.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = runner.gpus[slot % len(runner.gpus)]
     with open(job.log_file, "ab") as log:
         return subprocess.Popen(
-            [*runner.command, "fit", *options],
+            [*runner.command, *job.action, *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # a key pressed here reaches the run through this process only
         )
+
+
+def own_options(job: Job, runner: Runner) -> list[str]:
+    """Options that are set for each run, here and now."""
+    if job.action != FIT:
+        return [f"--out={job.folder}"]
+    options = [f"--run_dir={job.folder}", f"--threads={runner.threads_each()}"]
+    if "trainer.enable_progress_bar" not in option_names(job.options):
+        options.append("--trainer.enable_progress_bar=false")
+    if (job.folder / "checkpoints" / "last.ckpt").is_file():
+        options.append("--ckpt_path=last")
+    return options
 
 
 def finish(job: Job, code: int) -> Outcome:
@@ -193,6 +204,7 @@ def finish(job: Job, code: int) -> Outcome:
         )
     elif code < 0:
         tail += f"\nThe run was ended by {signal.Signals(-code).name}."
+    write_state(job, finished=False, failed=tail.strip())
     return Outcome("failed", {}, tail.strip())
 
 
@@ -263,9 +275,11 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def write_state(job: Job, finished: bool) -> None:
-    """Notes what is run in a job's folder, and whether it was run to the end."""
-    state = {"options": list(job.options), "finished": finished}
+def write_state(job: Job, finished: bool, failed: str | None = None) -> None:
+    """Notes what is run in a job's folder, and whether it was run to the end, or why it failed."""
+    state: dict[str, Any] = {"options": list(job.options), "finished": finished}
+    if failed is not None:
+        state["failed"] = failed
     write_atomic(job.folder / STATE, json.dumps(state, indent=2) + "\n")
 
 
