@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import yaml
 
 from zoo import __version__
+from zoo.lean import import_metrics
 from zoo.names import Kind, config_file, config_root, near, recipe_file, short_names
 from zoo.options import encoder_nulls, flatten, shared_words, take_option
 
@@ -37,6 +38,7 @@ commands:
   curves     quality against noise or what leaks, arms with and without a method; table and picture
   fair       hosts with and without FMMRec: what each recommends and what attackers tell from it; one table
   attack     what attackers tell of user attributes from the vectors of a checkpoint
+  recommend  the best items for the users of a file, with new items too: mmzoo recommend --help
   data       prepare, check, count or show a data set: mmzoo data --help
   list       models, data sets, studies and encoders
 
@@ -208,6 +210,7 @@ def data_tools(argv: "Sequence[str]") -> None:
         expanded = expand_names(["fit", *shared])
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"mmzoo: {error}")
+    import_metrics()
     from datamodules.module import DataModule
     from zoo.data_command import run
     from zoo.experiments.panels import draw_panels
@@ -215,6 +218,33 @@ def data_tools(argv: "Sequence[str]") -> None:
     function = getattr(import_module(f"datamodules.tools.{action}"), action)
     given = {"draw": draw_panels} if action == "stats" else {}
     run(DataModule, function, expanded.argv[1:], own, expanded.data, given)
+
+
+def recommend(argv: "Sequence[str]") -> None:
+    """Runs ``mmzoo recommend``; help is answered before anything large is imported."""
+    from zoo.recommend_line import HELP, data_words
+
+    if not argv or "-h" in argv or "--help" in argv:
+        print(HELP, end="")
+        return
+    from zoo.experiments.command import words_of
+
+    sys.path.append(os.getcwd())
+    try:
+        shared, own = shared_words(data_words(words_of(argv)))
+        expanded = expand_names(["fit", *shared])
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"mmzoo: {error}")
+    import_metrics()
+    from datamodules.module import DataModule
+    from datamodules.new_items import new_items
+    from datamodules.user_files import read_users
+    from zoo.data_command import run
+    from zoo.recommend_command import RecommendParser
+    from zoo.recommend_command import recommend as recommend_to_file
+
+    given = {"read_users": read_users, "open_items": new_items}
+    run(DataModule, recommend_to_file, expanded.argv[1:], own, expanded.data, given, RecommendParser)
 
 
 def main(args: "Sequence[str] | None" = None) -> None:
@@ -229,14 +259,14 @@ def main(args: "Sequence[str] | None" = None) -> None:
     if argv[0] == "list":
         print_list()
         return
-    if argv[0] == "data":
-        data_tools(argv[1:])
+    if argv[0] in ("data", "recommend"):
+        {"data": data_tools, "recommend": recommend}[argv[0]](argv[1:])
         return
     if argv[0] in EXPERIMENTS:
         experiment(argv[0], argv[1:])
         return
     if argv[0] not in COMMANDS:
-        known = [*COMMANDS, *EXPERIMENTS, "data", "list"]
+        known = [*COMMANDS, *EXPERIMENTS, "recommend", "data", "list"]
         close = near(argv[0], known)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         sys.exit(f"mmzoo: there is no command '{argv[0]}'.{hint} Known: {', '.join(known)}.")
@@ -245,6 +275,7 @@ def main(args: "Sequence[str] | None" = None) -> None:
         expanded = expand_names(argv)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"mmzoo: {error}")
+    import_metrics()
     from datamodules.module import DataModule
     from zoo.command import run
 

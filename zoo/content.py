@@ -262,15 +262,14 @@ class ContentRecommender(CachingRecommender):
         self.train(was_training)
         return torch.cat([chunks[0].new_zeros(1, chunks[0].shape[1]), *chunks])
 
+    @property
+    def takes_new_items(self) -> bool:
+        """Whether there are no item ids."""
+        return not self.item_id
+
     @torch.no_grad()
     def new_item_table(self, items: ItemSource) -> Tensor:
-        """Encodes items that are in no catalogue, in evaluation mode; no features are kept of them.
-
-        Raises:
-            ValueError: The model has learnt a vector for every item.
-        """
-        if self.item_id:
-            return super().new_item_table(items)
+        """Encodes items that are in no catalogue, in evaluation mode; no features are kept of them."""
         own = self.items, self.features
         self.items, self.features = items, {}
         try:

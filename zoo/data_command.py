@@ -34,6 +34,7 @@ def run(
     own: Sequence[str],
     label: str,
     given: Mapping[str, object],
+    parser_class: type[ZooParser] = DataParser,
 ) -> None:
     """Parses, and does what was asked.
 
@@ -45,6 +46,7 @@ def run(
         own: The action's options.
         label: Short name of the data set.
         given: Further arguments of the action that are no options.
+        parser_class: Says where there is more help.
 
     Raises:
         SystemExit: The action's status is not 0, or something is wrong that its message says.
@@ -53,7 +55,7 @@ def run(
     shared, _ = shared_words(words_of(expanded))
     with_model = any(word.partition("=")[0] == "--model" for word in shared)
     with readable_errors():
-        parser = _parser(data_class, action, with_model, given)
+        parser = _parser(parser_class(allow_abbrev=False), data_class, action, with_model, given)
         config = parser.parse_args([*shared, *own])
         out = config.pop("out")
         arguments = {**given, "out": Path(out or Path("runs") / data_label(label, config.data) / "data")}
@@ -73,12 +75,12 @@ def run(
 
 
 def _parser(
+    parser: ZooParser,
     data_class: type[LightningDataModule],
     action: Callable[..., int],
     with_model: bool,
     given: Mapping[str, object],
-) -> DataParser:
-    parser = DataParser(allow_abbrev=False)
+) -> ZooParser:
     parser.add_lightning_class_args(data_class, "data", subclass_mode=True, required=True)
     if with_model:
         parser.add_lightning_class_args(Recommender, "model", subclass_mode=True, required=True)

@@ -3,11 +3,13 @@
 import importlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from zoo.base import Recommender
+from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint, stamp_of
 from zoo.names import config_file
 
 
@@ -47,6 +49,34 @@ def create(name: str, **overrides: Any) -> Recommender:  # noqa: ANN401
     config = yaml.safe_load(config_file("model", name).read_text(encoding="utf-8"))
     config["init_args"] = merge(config.get("init_args") or {}, overrides)
     return instantiate(config)
+
+
+def load_recommender(place: str | Path, option: str) -> Recommender:
+    """A trained model of whatever class, on the CPU and without its data.
+
+    Args:
+        place: Its checkpoint, or the folder of its run, whose best one it is then.
+        option: What asks for it, for the errors.
+
+    Raises:
+        FileNotFoundError: There is neither.
+        CheckpointMismatchError: The file is no checkpoint of a recommender that can be imported here.
+    """
+    path = Path(place).expanduser()
+    if path.is_dir():
+        path = find_checkpoint(path, "best", option)
+    stamp = stamp_of(read_checkpoint(path), f"{option} {path}")
+    module, _, name = stamp.class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        raise CheckpointMismatchError(
+            f"{option} {path} holds a {stamp.class_path}, which cannot be imported here. Run the "
+            "command where that module is found."
+        ) from None
+    if not isinstance(found, type) or not issubclass(found, Recommender):
+        raise CheckpointMismatchError(f"{option} {path} holds a {stamp.class_path}, which is no recommender.")
+    return found.load_from_checkpoint(path, map_location="cpu")
 
 
 def refuse_training_options(option: str, arguments: Mapping[str, Any], trained_by: str) -> None:

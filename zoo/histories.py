@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,14 @@ class Histories(NamedTuple):
         [9, 7, 8]
         """
         starts, stops = np.searchsorted(user_E, user_R), np.searchsorted(user_E, user_R, side="right")
-        offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+        return cls.of_ranges(starts, stops, item_E)
+
+    @classmethod
+    def of_ranges(cls, starts: Ids, stops: Ids, items: npt.NDArray[np.integer[Any]]) -> Self:
+        """Lists that lie anywhere among some rows: from a start up to before a stop."""
+        offsets = np.concatenate([[0], np.cumsum(stops - starts)]).astype(np.int64)
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], stops - starts)
-        return cls(offsets, item_E[places])
+        return cls(offsets, np.asarray(items[places], dtype=np.int64))
 
     def __len__(self) -> int:
         """Lists."""

@@ -108,16 +108,26 @@ class Recommending(Lifecycle, ABC):
         """What users are known to have without being told; None for a model of histories."""
         return None
 
-    def new_item_table(self, items: ItemSource) -> Tensor:
-        """Vectors (N, D) of items that are in no catalogue, without a padding row.
+    @property
+    def takes_new_items(self) -> bool:
+        """Whether content is all it needs to know of an item."""
+        return False
+
+    def check_new_items(self) -> None:
+        """Looks whether new items can be recommended.
 
         Raises:
-            ValueError: The model does not read content.
+            ValueError: They cannot.
         """
-        raise ValueError(
-            f"{type(self).__name__} cannot recommend new items: it does not encode items from their content "
-            "alone, but has learnt something of each one. Take a model of content, such as morec."
-        )
+        if not self.takes_new_items:
+            raise ValueError(
+                f"{type(self).__name__} cannot recommend new items: it does not encode items from their "
+                "content alone, but has learnt something of each one. Take a model of content, such as morec."
+            )
+
+    def new_item_table(self, items: ItemSource) -> Tensor:
+        """Vectors (N, D) of items of no catalogue, without a padding row; if ``takes_new_items``."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def recommend(
@@ -154,12 +164,14 @@ class Recommending(Lifecycle, ABC):
             ValueError: Something is missing or unknown, or the model cannot do this; the message says what.
             CheckpointMismatchError: The data is not what the model was trained on.
         """
-        self._bind(data, other_catalogue)
+        if items is not None:
+            self.check_new_items()
+        self.bind_catalogue(data, other_catalogue)
         kept = self._keep(items)
         was_training = self.training
         self.eval()
         n_rows = len(kept.table_ID)
-        names = _all_names(data, items)
+        names = all_names(data, items)
         lists = (
             histories
             if histories is None or isinstance(histories, Histories)
@@ -183,11 +195,16 @@ class Recommending(Lifecycle, ABC):
         item_BK, score_BK = (torch.cat(part) for part in zip(*found, strict=True))
         return Recommendations(item_BK, score_BK, named(item_BK, names))
 
-    def _bind(self, data: NamedCatalogue | None, other_catalogue: bool) -> None:
+    def bind_catalogue(self, data: NamedCatalogue | None, other_catalogue: bool = False) -> None:
         """Takes the catalogue of the data, if it is the right one.
+
+        Args:
+            data: A data module after its setup.
+            other_catalogue: Another one than that of training is meant.
 
         Raises:
             RuntimeError: The model is not built yet.
+            CheckpointMismatchError: The data is not what the model was trained on.
         """
         if self.spec is None:
             raise RuntimeError(
@@ -277,7 +294,7 @@ def require_catalogue(model: Lifecycle, trained: CatalogSpec, found: CatalogSpec
         )
 
 
-def _all_names(data: NamedCatalogue | None, items: ItemSource | None) -> list[str] | None:
+def all_names(data: NamedCatalogue | None, items: ItemSource | None) -> list[str] | None:
     """Row -> name of the catalogue and the new items.
 
     Raises:

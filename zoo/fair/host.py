@@ -1,7 +1,6 @@
 """Stage 1 of FMMRec: a host out of its checkpoint, or trained here."""
 
 import copy
-import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from zoo.base import Recommender
 from zoo.callbacks.checkpoint import LAST, BestCheckpoint, StayingEarlyStopping
 from zoo.callbacks.finite import FiniteGuard
-from zoo.checkpoints import CheckpointMismatchError, find_checkpoint, read_checkpoint, stamp_of
+from zoo.checkpoints import read_checkpoint
+from zoo.factory import load_recommender
 from zoo.fair.store import CHECKPOINTS
 from zoo.types import CatalogSpec, ItemSource
 
@@ -33,21 +33,7 @@ def load_host(host_from: str, spec: CatalogSpec, items: ItemSource) -> Recommend
         FileNotFoundError: There is neither.
         CheckpointMismatchError: The file is no checkpoint, or one of another catalogue.
     """
-    path = Path(host_from).expanduser()
-    if path.is_dir():
-        path = find_checkpoint(path, "best", OPTION)
-    stamp = stamp_of(read_checkpoint(path), f"{OPTION} {path}")
-    module, _, name = stamp.class_path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        raise CheckpointMismatchError(
-            f"{OPTION} {path} holds a {stamp.class_path}, which cannot be imported here. Run the "
-            "command where that module is found."
-        ) from None
-    if not isinstance(found, type) or not issubclass(found, Recommender):
-        raise CheckpointMismatchError(f"{OPTION} {path} holds a {stamp.class_path}, which is no recommender.")
-    host = found.load_from_checkpoint(path, map_location="cpu")
+    host = load_recommender(host_from, OPTION)
     host.attach(spec, items)
     return host.eval()
 
