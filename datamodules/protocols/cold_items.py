@@ -103,6 +103,8 @@ class ColdItems(Protocol):
             "test": self._targets(histories, kind_E == TESTED, user_E, before_E, place_E, "test"),
         }
         some = np.flatnonzero(warm_U)
+        lone = "users took held-out items only: nothing is predicted for them"
+        histories.report.count(lone, histories.n_users - len(some))
         places["predict"] = Places(some, stops[some], histories.offsets[1:][some])
         moved = np.empty_like(item_E)
         moved[place_E] = item_E

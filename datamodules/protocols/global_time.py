@@ -145,9 +145,7 @@ class GlobalTime(Protocol):
             )
         else:
             after = f"validated from {self.valid_from}, tested from {self.test_from}"
-        targets = {
-            "last": "a user's last item",
-            "first": "a user's first item",
-            "all": "every item, counted as a user each,",
-        }
-        return f"global time: {after}; {targets[self.target]} of a period is predicted"
+        which = "every item of a period is predicted, each counting as a user"
+        if self.target != "all":
+            which = f"a user's {self.target} item of a period is predicted"
+        return f"global time: {after}; {which}"
