@@ -11,7 +11,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -38,6 +38,7 @@ commands:
   curves     quality against noise or what leaks, arms with and without a method; table and picture
   fair       hosts with and without FMMRec: what each recommends and what attackers tell from it; one table
   attack     what attackers tell of user attributes from the vectors of a checkpoint
+  leaderboard  run the runs of benchmarks/runs, show them beside the published figures: tables and a page
   recommend  the best items for the users of a file, with new items too: mmzoo recommend --help
   data       prepare, check, count or show a data set: mmzoo data --help
   list       models, data sets, studies and encoders
@@ -60,7 +61,7 @@ more: mmzoo fit --help, mmzoo sweep --help, mmzoo transfer --help, mmzoo cost --
 COMMANDS = ("fit", "validate", "test", "predict")
 EXPERIMENTS = {
     name: f"zoo.experiments.{name}" for name in ("sweep", "transfer", "cost", "curves", "fair", "attack")
-}
+} | {"leaderboard": "zoo.leaderboard.command"}
 """Commands of many runs, and the modules that know them."""
 
 
@@ -155,8 +156,11 @@ def print_list() -> None:
         print(f"  {name:<42} {description}")
 
 
-def check_line(argv: "Sequence[str]") -> None:
+def check_line(argv: "Sequence[str]") -> dict[str, Any]:
     """Parses a command line and makes its model, if it is one of ours, but runs nothing.
+
+    Returns:
+        Every value the run would use.
 
     Raises:
         ValueError: It would be refused; the message is the parser's or the model's.
@@ -169,11 +173,12 @@ def check_line(argv: "Sequence[str]") -> None:
         if stop.code not in (0, None):
             text = stop.code if isinstance(stop.code, str) else errors.getvalue()
             raise ValueError(text.strip().removeprefix("mmzoo: ")) from None
-    model = yaml.safe_load(printed.getvalue())["model"]
-    if model["class_path"].startswith("zoo.models."):  # they are made in no time, and check their own values
+    config: dict[str, Any] = yaml.safe_load(printed.getvalue())
+    if config["model"]["class_path"].startswith("zoo.models."):  # made in no time, and check their own values
         from zoo.factory import instantiate
 
-        instantiate(model)
+        instantiate(config["model"])
+    return config
 
 
 def experiment(name: str, argv: "Sequence[str]") -> None:
@@ -213,11 +218,22 @@ def data_tools(argv: "Sequence[str]") -> None:
     import_metrics()
     from datamodules.module import DataModule
     from zoo.data_command import run
-    from zoo.experiments.panels import draw_panels
 
     function = getattr(import_module(f"datamodules.tools.{action}"), action)
-    given = {"draw": draw_panels} if action == "stats" else {}
-    run(DataModule, function, expanded.argv[1:], own, expanded.data, given)
+    run(DataModule, function, expanded.argv[1:], own, expanded.data, given_to(action))
+
+
+def given_to(action: str) -> dict[str, object]:
+    """What the model side gives an action of the data side to work with."""
+    if action == "stats":
+        from zoo.experiments.panels import draw_panels
+
+        return {"draw": draw_panels}
+    if action == "baseline":
+        from zoo.leaderboard.ranked import record_ranks
+
+        return {"record": record_ranks}
+    return {}
 
 
 def recommend(argv: "Sequence[str]") -> None:
