@@ -20,7 +20,7 @@ class ColdUsers(Protocol):
     with a vector for every user is refused. Items that only held-out users took are candidates, but never
     negatives.
 
-    Whole histories are held in memory while they are cut, about 20 bytes an interaction.
+    Whole histories are held in memory while they are cut, about 15 bytes an interaction.
 
     Args:
         share: Share of the users that are held out; at least one is, and one is not.

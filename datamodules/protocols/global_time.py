@@ -38,7 +38,7 @@ class GlobalTime(Protocol):
     they took something before the target, and counted; a user's very first interaction is no target. Items
     that first occur later are candidates from the start, but never negatives.
 
-    Interactions must have times. Whole histories are held in memory while they are cut, about 30 bytes an
+    Interactions must have times. Whole histories are held in memory while they are cut, about 15 bytes an
     interaction.
 
     Args:

@@ -17,7 +17,7 @@ class KCore:
     """Keeps what has enough interactions, before any protocol cuts it; chosen by ``--data.filter.users 5``.
 
     Interactions count as often as they occur. Of several lines of one user the last with enough interactions
-    stands. It is what MMRec's Amazon sets, among others, were cut to. About 15 bytes an interaction are held
+    stands. It is what MMRec's Amazon sets, among others, were cut to. About 35 bytes an interaction are held
     in memory.
 
     Args:
