@@ -88,7 +88,8 @@ def test_a_model_and_data_of_different_kinds_are_told_what_fits(root: Path) -> N
 
 
 @pytest.mark.slow
-def test_two_processes_train(root: Path) -> None:
+@pytest.mark.parametrize("model", ["vbpr", "lattice"])
+def test_two_processes_train(model: str, root: Path) -> None:
     devices = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_epochs", "1")
-    succeeded("fit", "--model", "vbpr", *TINY, *devices, "--run_dir", "two", cwd=root)
-    assert json.loads((root / "two" / "results.json").read_text())["rows"]
+    succeeded("fit", "--model", model, *TINY, *devices, "--run_dir", f"two_{model}", cwd=root)
+    assert json.loads((root / f"two_{model}" / "results.json").read_text())["rows"]

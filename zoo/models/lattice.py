@@ -10,7 +10,7 @@ The item graph is never a matrix of all items: a row has at most 2 x M x k neigh
 gradient. Kept of the released code: raw features are trained (``freeze_features`` leaves them as they are);
 the graph is linked again in the first batch of an epoch, with a gradient to projections and weights of the
 modalities, and is a constant in the others; whatever scores links again. In between the projections get no
-gradient, so that over several processes the strategy is ``ddp_find_unused_parameters_true``.
+gradient and do not move; over several processes, which wait for one, they get zeros and do not move either.
 
 Changed: scoring does not replace the graph that training goes on with, so that looking at a model does not
 change it; a model that scores while it is in training mode, as GUIDER's students do, keeps the neighbours of
@@ -69,6 +69,8 @@ class LATTICE(CollaborativeRecommender):
         self.trains_features = not freeze_features
         self._links_again = True
         """Whether the next loss is the first of an epoch."""
+        self._linked_in_step = False
+        """Whether a loss since the last step of the optimiser linked again."""
 
     def build_parts(self, spec: CatalogSpec) -> None:
         """Makes the tables, the projections, the weights of the modalities and the empty item graphs."""
@@ -147,7 +149,7 @@ class LATTICE(CollaborativeRecommender):
             tables = self._linked()
             self.epoch_graph.fill(*(part.detach() for part in tables))
             self.epoch_graph.epoch.fill_(self.current_epoch)
-            self._links_again = False
+            self._links_again, self._linked_in_step = False, True
             return tables
         return self.epoch_graph.index_IK, self.epoch_graph.weight_IK
 
@@ -178,6 +180,32 @@ class LATTICE(CollaborativeRecommender):
             "bpr": bpr(above_B, below_B),
             "reg": self.reg_weight * half_squares(*rows) / len(user_B),
         }
+
+    # Several processes -----------------------------------------------------------------------------------
+
+    def linking_parameters(self) -> list[nn.Parameter]:
+        """What gets a gradient in the batches that link: projections, features, weights of the modalities."""
+        parts = (self.projections, self.features)
+        return [self.modality_weight, *(p for part in parts for p in part.parameters())]
+
+    def waits_for_gradients(self) -> bool:
+        """Whether other processes wait for the gradient of every parameter."""
+        return self.trainer.world_size > 1
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+        """Where others wait for gradients, parameters without a part in the loss get zeros."""
+        links = self._links_again
+        loss = super().training_step(batch, batch_idx)
+        if links or not self.waits_for_gradients():
+            return loss
+        return loss + 0.0 * torch.stack([p.sum() for p in self.linking_parameters()]).sum()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Takes zeros away again: momentum and decay would move what rests on a single process."""
+        if not self._linked_in_step:
+            for parameter in self.linking_parameters():
+                parameter.grad = None
+        self._linked_in_step = False
 
 
 class EpochGraph(ItemGraph):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
+from datamodules.demo_mmrec import DemoCF
 from tests.golden.hosts import N_ITEMS, N_USERS, ToySource
 from zoo.collaborative import CollaborativeRecommender
 from zoo.conformance.case import OpRecorder
@@ -173,6 +175,41 @@ def test_lattice_links_once_an_epoch() -> None:
     assert torch.equal(left, model.epoch_graph.weight_IK), (
         "scoring must not change what training goes on with"
     )
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_lattice_is_the_same_where_processes_wait_for_every_gradient(
+    accumulate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, idle = [], []
+    monkeypatch.setattr(
+        LATTICE,
+        "on_after_backward",
+        lambda model: idle.append([n for n, p in model.named_parameters() if p.grad is None]),
+    )
+    for waits in (False, True):
+        monkeypatch.setattr(LATTICE, "waits_for_gradients", lambda model, waits=waits: waits)
+        idle.clear()
+        torch.manual_seed(0)
+        model = LATTICE(width=8, knn_k=3, lr=1e-2, weight_decay=0.1, seed=0)
+        trainer = Trainer(
+            max_epochs=2,
+            limit_train_batches=4,
+            limit_val_batches=0,
+            accumulate_grad_batches=accumulate,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(model, datamodule=DemoCF(root=str(tmp_path / "demo"), size="tiny", batch_size=256))
+        assert len(idle) == 8
+        assert any(idle) != waits, "parameters without a gradient are what processes would wait for"
+        ends.append(model.state_dict())
+    different = [name for name in ends[0] if not torch.equal(ends[0][name], ends[1][name])]
+    assert not different
 
 
 def test_companions_share_by_common_items() -> None:
