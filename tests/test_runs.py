@@ -5,9 +5,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from tests.command import mmzoo, succeeded
 from tests.data_makers.ninerec import make_ninerec
+from zoo.names import config_file
 
 pytestmark = pytest.mark.slow
 QUIET = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
@@ -42,6 +44,36 @@ def test_two_processes_give_the_metrics_of_one(odd: Path) -> None:
     assert metrics(odd) == one
     assert (odd / "run" / "slices.csv").read_text() == slices
     assert pl.read_parquet(odd / "run" / "ranks.parquet").equals(ranks)
+
+
+def test_the_catalogue_is_divided_among_the_processes(odd: Path) -> None:
+    (odd / "mine.py").write_text(
+        """from zoo.models.morec import MoRec
+
+
+class Watched(MoRec):
+    encoded = 0
+
+    def encode_items(self, ids_N, content):
+        self.encoded += len(ids_N) - 1
+        return super().encode_items(ids_N, content)
+
+    def _start_evaluation(self, slices):
+        super()._start_evaluation(slices)
+        own, table_ID = self.encoded, self.table_ID
+        assert (self.item_table() == table_ID).all(), "not the bits of one process"
+        print(f"rank {self.global_rank} encoded {own} of {len(table_ID) - 1}", flush=True)
+"""
+    )
+    config = yaml.safe_load(config_file("model", "morec").read_text())
+    config["class_path"] = "mine.Watched"
+    (odd / "watched.yaml").write_text(yaml.safe_dump(config))
+    line = ("test", "--model", "watched.yaml", "--data", "nineRec", "--data.root", "tree", *QUIET)
+    two = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--run_dir", "divided")
+    for chunk, first, second in ((7, 28, 22), (512, 50, 50)):
+        out = succeeded(*line, *two, "--model.item_chunk", str(chunk), cwd=odd)
+        assert f"rank 0 encoded {first} of 50" in out
+        assert f"rank 1 encoded {second} of 50" in out
 
 
 def test_predictions_name_users_and_items(odd: Path) -> None:

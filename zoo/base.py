@@ -10,6 +10,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -59,6 +60,8 @@ class Recommender(Recommending):
 
     monitor: ClassVar[str] = "val/ndcg@10"
     """The validation metric that says which epoch is best and when to stop."""
+    together: bool = False
+    """Whether all ranks make the catalogue's vectors at this moment and may divide them."""
 
     def __init__(
         self,
@@ -187,11 +190,23 @@ class Recommender(Recommending):
     # Evaluation ------------------------------------------------------------------------------------------
 
     def _start_evaluation(self, slices: tuple[str, ...]) -> None:
-        self.table_ID = self.item_table()
+        self.together = self._divides()
+        try:
+            self.table_ID = self.item_table()
+        finally:
+            self.together = False
         for name in slices:
             metric = RankHistogram().to(self.device)
             metric.update(torch.empty(0, dtype=torch.int64, device=self.device))  # a slice may stay empty
             self.ranks[name] = metric
+
+    def _divides(self) -> bool:
+        """Whether this is an evaluation that several ranks begin, each of which has all parameters."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return False
+        # Other strategies talk in every forward pass, which each rank would have to run equally often.
+        whole = type(self.trainer.strategy) is DDPStrategy
+        return whole and (self.trainer.evaluating or self.trainer.predicting or self.trainer.sanity_checking)
 
     def on_validation_epoch_start(self) -> None:
         """Encodes the catalogue once."""

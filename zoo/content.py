@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from zoo.cached import CachingRecommender
+from zoo.catalogue_table import Share, whole_table
 from zoo.encoders.adapt import adapt, check_adaptation
 from zoo.encoders.base import Encoded, Encoder, EncoderSpec
 from zoo.encoders.create import create_encoder, create_transform
@@ -226,15 +227,17 @@ class ContentRecommender(CachingRecommender):
         return encoded._replace(pooled_ND=pooled_ND, tokens_NTD=tokens_NTD, mask_NT=mask_NT)
 
     def catalogue_chunks(
-        self, title: str, modalities: list[str]
+        self, title: str, modalities: list[str], together: bool = False
     ) -> Iterator[tuple[Tensor, dict[str, Content]]]:
-        """Ids and content of the catalogue on the device, padding first in every chunk."""
-        if self.items is None:
-            raise RuntimeError(
-                "The catalogue's content is needed but no catalogue is bound: use a trainer with a data "
-                "module, or call attach(data.spec, data.items)."
-            )
-        starts = range(1, self.items.n_items, self.item_chunk)
+        """Ids and content of the catalogue on the device, padding first in every chunk.
+
+        Args:
+            title: Of the progress bar.
+            modalities: Whose content is read.
+            together: Only this rank's share.
+        """
+        starts = self._share(together).starts()
+        assert self.items is not None
         quiet = len(starts) < 20 or self.global_rank != 0
         for start in tqdm(starts, desc=title, unit="chunk", leave=False, disable=quiet):
             stop = min(start + self.item_chunk, self.items.n_items)
@@ -249,18 +252,26 @@ class ContentRecommender(CachingRecommender):
                 },
             )
 
+    def _share(self, together: bool) -> Share:
+        if self.items is None:
+            raise RuntimeError(
+                "The catalogue's content is needed but no catalogue is bound: use a trainer with a data "
+                "module, or call attach(data.spec, data.items)."
+            )
+        ranks = (self.global_rank, self.trainer.world_size) if together else (0, 1)
+        return Share(self.items.n_items, self.item_chunk, *ranks)
+
     @torch.no_grad()
     def item_table(self) -> Tensor:
-        """Encodes the catalogue in chunks, in evaluation mode."""
+        """Encodes the catalogue in chunks, in evaluation mode; of several ranks at it, each its share."""
         was_training = self.training
         self.eval()
         modalities = [m for m in self.specs if m not in self.features]
-        chunks = [
-            self.encode_items(ids_N, content)[1:].float()
-            for ids_N, content in self.catalogue_chunks("Encoding items", modalities)
-        ]
+        chunks = self.catalogue_chunks("Encoding items", modalities, self.together)
+        vectors = (self.encode_items(ids_N, content)[1:] for ids_N, content in chunks)
+        table_ID = whole_table(vectors, self._share(self.together))
         self.train(was_training)
-        return torch.cat([chunks[0].new_zeros(1, chunks[0].shape[1]), *chunks])
+        return table_ID
 
     @property
     def takes_new_items(self) -> bool:

@@ -211,8 +211,10 @@ class GUIDERSequential(Recommender):
 
     def item_table(self) -> Tensor:
         """The student's item vectors (I, D)."""
-        self.host.item_chunk = self.item_chunk
-        return self.host.item_table()
+        self.host.item_chunk, self.host.together = self.item_chunk, self.together
+        table_ID = self.host.item_table()
+        self.host.together = False
+        return table_ID
 
     def user_vectors(self, batch: EvalBatch, table_ID: Tensor) -> Tensor:
         """The student's user vectors."""
