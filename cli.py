@@ -216,7 +216,6 @@ def data_tools(argv: "Sequence[str]") -> None:
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"mmzoo: {error}")
     import_metrics()
-    import_metrics()
     from datamodules.module import DataModule
     from zoo.data_command import run
 
@@ -292,7 +291,6 @@ def main(args: "Sequence[str] | None" = None) -> None:
         expanded = expand_names(argv)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"mmzoo: {error}")
-    import_metrics()
     import_metrics()
     from datamodules.module import DataModule
     from zoo.command import run
