@@ -7,13 +7,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.content import ContentRecommender
 from zoo.losses.masked import MASKED_LOSSES, masked_loss
 from zoo.losses.next_item import SAMPLED, Loss, next_item_loss
 from zoo.losses.sampled import calibrated_power
-from zoo.sequence.base import MaskedBackbone, is_masked
+from zoo.sequence.base import MaskedBackbone, is_masked, is_packing
 from zoo.sequence.create import backbone_class, create_backbone
+from zoo.sequence.layout import Layout
 from zoo.types import CatalogSpec, EvalBatch, ModelNeeds, SequenceBatch
 
 
@@ -112,7 +114,21 @@ class SequentialRecommender(ContentRecommender):
         item_ND = self.encode_items(batch.unique_N, batch.content)
         if is_masked(self.sequence):
             return {self.loss: self.hidden_item_loss(self.sequence, item_ND, batch)}
-        return {self.loss: self.next_item_loss(self.user_states(item_ND, batch), item_ND, batch)}
+        return {self.loss: self.next_item_loss(self.position_states(item_ND, batch), item_ND, batch)}
+
+    def position_states(self, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
+        """States (P, D) of the backbone at the real positions of a training batch.
+
+        Where the backbone can, padding is not computed. A compiled one is given it, as the number of real
+        positions would be a new shape in every batch.
+        """
+        if not is_packing(self.sequence) or self.compile_parts:
+            return self.user_states(item_ND, batch).flatten(0, 1)[batch.positions_P]
+        n_users, n_slots = batch.slots_BS.shape
+        groups = batch.groups or ()
+        layout = Layout.of(batch.positions_P, n_users, n_slots - 1, *groups)
+        slot_P = batch.slots_BS[:, :-1].flatten()[batch.positions_P]
+        return self.sequence.at_positions(F.embedding(slot_P, item_ND), layout)
 
     def user_states(self, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
         """States (B, L, D) of the backbone over the inputs of a training batch.
@@ -128,9 +144,15 @@ class SequentialRecommender(ContentRecommender):
         input_BLD = item_ND[batch.slots_BS[:, :-1]]
         return cast(Tensor, self.sequence(input_BLD, batch.items_BS[:, :-1] != 0))
 
-    def next_item_loss(self, user_BLD: Tensor, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
-        """The chosen loss over the real positions."""
-        return next_item_loss(self.loss, user_BLD, item_ND, batch, self._beta())
+    def next_item_loss(self, user: Tensor, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
+        """The chosen loss over the real positions.
+
+        Args:
+            user: States at the real positions (P, D), or at all (B, L, D).
+            item_ND: Vectors of the batch's distinct items.
+            batch: Where the labels are.
+        """
+        return next_item_loss(self.loss, user, item_ND, batch, self._beta())
 
     def hidden_item_loss(self, sequence: MaskedBackbone, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
         """Hides items at random and compares what the backbone makes of their slots with them."""

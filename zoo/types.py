@@ -101,6 +101,20 @@ class SequenceBatch(NamedTuple):
 
     Made on the host, so that no step asks the device how many there are.
     """
+    groups: "LengthGroups | None" = None
+    """Its users by the length of their inputs; None where that was not looked at."""
+
+
+class LengthGroups(NamedTuple):
+    """The users of a batch in groups of about equally long histories, not padded to the longest of all.
+
+    A group's histories are padded to its longest; their slots, group after group, are what is counted here.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    """Users and slots a user of every group. Plain numbers, so that no step asks the device for them."""
+    newest_B: Tensor
+    """Which of all slots holds the newest input of each user of the batch."""
 
 
 class PairBatch(NamedTuple):

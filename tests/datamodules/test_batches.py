@@ -156,3 +156,19 @@ def test_distinct_of_nothing_but_padding() -> None:
 def test_trim_left() -> None:
     assert trim_left(np.array([[0, 0, 1], [0, 2, 0]])).tolist() == [[0, 1], [2, 0]]
     assert trim_left(np.zeros((2, 3), dtype=np.int64)).tolist() == [[0], [0]]
+
+
+def test_groups_hold_every_user_in_slots_of_its_own(windows: Windows, source: CountingSource) -> None:
+    dataset = TrainWindows(windows, MAX_LEN, 51)
+    collate = SequenceCollate(source, [])
+    for rows in np.array_split(np.random.default_rng(0).permutation(len(dataset)), 9):
+        batch = collate(dataset.__getitems__(EpochRows(0, rows)))
+        assert batch.groups is not None
+        length_B = (batch.items_BS[:, :-1] > 0).sum(1)
+        n_slots = sum(users * slots for users, slots in batch.groups.sizes)
+        newest, order = batch.groups.newest_B.sort()
+        own = torch.tensor([slots for users, slots in batch.groups.sizes for _ in range(users)])
+        assert (newest.diff(prepend=torch.tensor([-1])) == own).all()
+        assert newest[-1] == n_slots - 1
+        assert (length_B[order] <= own).all()
+        assert (length_B[order] >= own * 2 / 3).all()

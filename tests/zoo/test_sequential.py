@@ -92,3 +92,16 @@ def test_the_user_vector_of_a_masked_backbone_is_at_an_appended_mask() -> None:
     assert is_masked(model.sequence)
     expected_BD = model.sequence.next_state(table_ID[history_BL], history_BL != 0)
     torch.testing.assert_close(user_BD, expected_BD, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "gru4rec"])
+@pytest.mark.parametrize("loss", ["in_batch", "bce", "last_bce", "bpr", "gbce", "full"])
+def test_a_loss_at_real_positions_is_that_of_all(backbone: str, loss: Any) -> None:  # noqa: ANN401
+    batch = SequenceCollate(Ids(), ())(TrainRows(TRAIN_BS[:, 0], TRAIN_BS, NEGATIVES_BL))
+    model = make(backbone=backbone, loss=loss)
+    (value,) = model.training_loss(batch).values()
+    if loss == "full":
+        batch = batch._replace(unique_N=torch.arange(golden.N_ITEMS), slots_BS=batch.items_BS)
+    item_ND = model.encode_items(batch.unique_N, batch.content)
+    padded = model.next_item_loss(model.user_states(item_ND, batch), item_ND, batch)
+    torch.testing.assert_close(value, padded, atol=1e-6, rtol=1e-6)

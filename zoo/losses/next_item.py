@@ -6,7 +6,7 @@ from torch import Tensor
 
 from zoo.losses.full import full_ce
 from zoo.losses.in_batch import in_batch_ce
-from zoo.losses.rows import target_slots
+from zoo.losses.rows import newest_rows, target_slots
 from zoo.losses.sampled import bce, bpr, gbce
 from zoo.types import SequenceBatch
 
@@ -18,13 +18,13 @@ SAMPLED = frozenset({"bce", "last_bce", "bpr", "gbce"})
 
 
 def next_item_loss(
-    loss: Loss, user_BLD: Tensor, item_ND: Tensor, batch: SequenceBatch, beta: float = 1.0
+    loss: Loss, user: Tensor, item_ND: Tensor, batch: SequenceBatch, beta: float = 1.0
 ) -> Tensor:
     """A loss over the real positions of a batch.
 
     Args:
         loss: Its name.
-        user_BLD: State at every input position.
+        user: States at the real positions (P, D), or at all (B, L, D).
         item_ND: Vectors of the batch's distinct items; of the catalogue for ``full``.
         batch: Where the labels and negatives are; ``slots_BS`` are rows of ``item_ND``.
         beta: Power of ``gbce``, see ``zoo.losses.sampled.calibrated_power``.
@@ -35,7 +35,7 @@ def next_item_loss(
     Raises:
         ValueError: The batch has no position.
     """
-    user_PD = user_BLD.flatten(0, 1)[batch.positions_P]
+    user_PD = user if user.ndim == 2 else user.flatten(0, 1)[batch.positions_P]
     match loss:
         case "in_batch":
             return in_batch_ce(user_PD, item_ND, batch.slots_BS, batch.positions_P, batch.log_pop_BS)
@@ -44,7 +44,8 @@ def next_item_loss(
     assert batch.negative_slots_BL is not None
     positive_BL, negative_BL = batch.slots_BS[:, 1:], batch.negative_slots_BL
     if loss == "last_bce":
-        return bce(user_BLD[:, -1], item_ND[positive_BL[:, -1]], item_ND[negative_BL[:, -1]])
+        user_BD = user_PD[newest_rows(batch.positions_P, positive_BL)]
+        return bce(user_BD, item_ND[positive_BL[:, -1]], item_ND[negative_BL[:, -1]])
     positive_PD = item_ND[positive_BL.flatten()[batch.positions_P]]
     negative_PD = item_ND[negative_BL.flatten()[batch.positions_P]]
     if loss == "bpr":

@@ -43,6 +43,25 @@ def real_slots(positions_P: Tensor, n_users: int, n_slots: int) -> Tensor:
     return torch.cat([positions_P + positions_P // (n_slots - 1), last_B])
 
 
+def newest_rows(positions_P: Tensor, batch_BL: Tensor) -> Tensor:
+    """Which of the real positions is each user's newest; a training history has one.
+
+    Args:
+        positions_P: Flat indices into (B, L), in order.
+        batch_BL: Anything of that shape.
+
+    Returns:
+        (B,) indices into P.
+
+    >>> import torch
+    >>> newest_rows(torch.tensor([1, 2, 5]), torch.zeros(2, 3))
+    tensor([1, 2])
+    """
+    n_users, length = batch_BL.shape
+    newest_B = torch.arange(1, n_users + 1, device=positions_P.device) * length - 1
+    return torch.searchsorted(positions_P, newest_B)
+
+
 def mean_of(value_P: Tensor, weight_P: Tensor | None) -> Tensor:
     """Mean of the rows, or of those with weight 1; 0 where no row has.
 

@@ -7,7 +7,7 @@ transformer, each has a sequence encoder of its own, their predictions teach eac
 mean scores rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -20,7 +20,9 @@ from zoo.fusion.project import Project
 from zoo.losses.distill import distillation_ce, distillation_ramp, log_shares, slot_ce, slot_scores
 from zoo.losses.in_batch import in_batch_ce
 from zoo.losses.rows import target_slots
+from zoo.sequence.base import PackingBackbone, is_packing
 from zoo.sequence.create import backbone_class
+from zoo.sequence.layout import Layout
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec, EvalBatch, SequenceBatch
 
@@ -208,7 +210,7 @@ class ODMT(SequentialRecommender):
     def training_loss(self, batch: SequenceBatch) -> dict[str, Tensor]:
         """An in-batch softmax for each view, and what they teach each other."""
         item_ND = self.encode_items(batch.unique_N, batch.content)
-        user_PD = self.user_states(item_ND, batch).flatten(0, 1)[batch.positions_P]
+        user_PD = self.position_states(item_ND, batch)
         user_MPD, item_MND = (torch.stack(x.chunk(self.n_parts, dim=-1)) for x in (user_PD, item_ND))
         slots = batch.slots_BS, batch.positions_P, batch.log_pop_BS
         if self.alpha == 0:  # then no score matrix has to be kept
@@ -274,6 +276,18 @@ class SideBySide(nn.Module):
         super().__init__()
         self.backbones = nn.ModuleDict(backbones)
         self.max_len = max_len
+
+    @property
+    def packs(self) -> bool:
+        """Whether every backbone can read real positions alone."""
+        return all(is_packing(backbone) for backbone in self.backbones.values())
+
+    def at_positions(self, item_PD: Tensor, layout: Layout) -> Tensor:
+        """(P, M D) item vectors at the real positions to (P, M D) states."""
+        views = item_PD.chunk(len(self.backbones), dim=-1)
+        backbones = cast(Iterable[PackingBackbone], self.backbones.values())
+        states = [b.at_positions(view_PD, layout) for b, view_PD in zip(backbones, views, strict=True)]
+        return torch.cat(states, dim=-1)
 
     def forward(self, item_BLD: Tensor, real_BL: Tensor) -> Tensor:
         """(B, L, M D) item vectors to (B, L, M D) states."""

@@ -5,6 +5,8 @@ from typing import ClassVar, Literal, Protocol, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from zoo.sequence.layout import Layout
+
 Padding = Literal["skip", "vector"]
 """What a backbone without an attention mask does about padded slots: see ``zoo.sequence.padding``."""
 
@@ -40,6 +42,24 @@ class SequenceBackbone(Protocol):
         ...
 
 
+class PackingBackbone(SequenceBackbone, Protocol):
+    """A backbone that can also be given the real positions of a batch alone."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether it can, as it was made."""
+        ...
+
+    def at_positions(self, item_PD: Tensor, layout: Layout) -> Tensor:
+        """What ``forward`` gives at the real positions, (P, D), without computing the others.
+
+        Args:
+            item_PD: Item vectors.
+            layout: Where they stand.
+        """
+        ...
+
+
 class MaskedBackbone(SequenceBackbone, Protocol):
     """A backbone that hides items of a history behind a learned vector and guesses them.
 
@@ -62,6 +82,11 @@ class MaskedBackbone(SequenceBackbone, Protocol):
 def is_masked(backbone: nn.Module) -> TypeGuard[MaskedBackbone]:
     """Whether a backbone learns by guessing hidden items; one that does not say reads forward only."""
     return getattr(backbone, "masked", False) is True
+
+
+def is_packing(backbone: nn.Module) -> TypeGuard[PackingBackbone]:
+    """Whether a backbone can be given the real positions alone."""
+    return getattr(backbone, "packs", False) is True
 
 
 def causal_mask(real_BL: Tensor) -> Tensor:

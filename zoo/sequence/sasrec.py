@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.sequence.attention import mixed_values
 from zoo.sequence.base import causal_mask, too_long
+from zoo.sequence.dropout import Dropout
+from zoo.sequence.layout import Layout
 
 NORM_EPS = 1e-6
 
@@ -39,7 +42,7 @@ class SASRecBlock(nn.Module):
         *,
         bias: bool = False,
         inner: int = 4,
-        activation: Callable[[Tensor], Tensor] = F.relu,
+        activation: Callable[[Tensor], Tensor] = torch.relu_,
         eps: float = NORM_EPS,
     ) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class SASRecBlock(nn.Module):
         self.feed_in = nn.Linear(width, inner * width)
         self.feed_out = nn.Linear(inner * width, width)
         self.feed_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -77,18 +80,41 @@ class SASRecBlock(nn.Module):
         Returns:
             (B, L, D) states.
         """
-        attended_BLD = self.attend(hidden_BLD, allowed_B1LL)
-        hidden_BLD = self.attention_norm(hidden_BLD + self.dropout(attended_BLD))
-        fed_BLD = self.feed_out(self.activation(self.feed_in(hidden_BLD)))
-        return cast(Tensor, self.feed_norm(hidden_BLD + self.dropout(fed_BLD)))
+        mixed_BLD = self.mix(self.query_key_value(hidden_BLD), allowed_B1LL)
+        return self.finish(hidden_BLD, mixed_BLD)
 
-    def attend(self, hidden_BLD: Tensor, allowed_B1LL: Tensor) -> Tensor:
-        """Multi-head self-attention with its output projection, (B, L, D)."""
-        split = self.query_key_value(hidden_BLD).unflatten(-1, (3, self.n_heads, -1))
+    def at_rows(self, hidden_RD: Tensor, layout: Layout, allowed: list[Tensor]) -> Tensor:
+        """One layer without padded positions: only attention sees histories side by side.
+
+        Args:
+            hidden_RD: States of the layer below.
+            layout: Which history and position each row is.
+            allowed: What ``forward`` has for a batch, for each group of it.
+
+        Returns:
+            (R, D) states.
+        """
+        groups = layout.split(layout.to_slots(self.query_key_value(hidden_RD)))
+        mixed = [self.mix(*group).flatten(0, 1) for group in zip(groups, allowed, strict=True)]
+        return self.finish(hidden_RD, layout.to_rows(torch.cat(mixed)))
+
+    def mix(self, projected_BLX: Tensor, allowed_B1LL: Tensor) -> Tensor:
+        """What each slot attends to, (B, L, D), before the output projection.
+
+        Args:
+            projected_BLX: Queries, keys and values side by side: X = 3 D.
+            allowed_B1LL: Bool, or what is added to the scores.
+        """
+        split = projected_BLX.unflatten(-1, (3, self.n_heads, -1))  # type: ignore[no-untyped-call]
         query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, L, 3, heads, w) -> 3 x (B, heads, L, w)
         rate = self.attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed_B1LL, dropout_p=rate)
-        return cast(Tensor, self.output(mixed.transpose(1, 2).flatten(2)))  # (B, heads, L, w) -> (B, L, D)
+        return mixed_values(query, key, value, allowed_B1LL, rate).transpose(1, 2).flatten(2)
+
+    def finish(self, hidden: Tensor, mixed: Tensor) -> Tensor:
+        """All that follows the mixture of values; takes slots (..., D) one by one."""
+        hidden = self.attention_norm(hidden + self.dropout(self.output(mixed)))
+        fed = self.feed_out(self.activation(self.feed_in(hidden)))
+        return cast(Tensor, self.feed_norm(hidden + self.dropout(fed)))
 
 
 class SASRec(nn.Module):
@@ -113,6 +139,7 @@ class SASRec(nn.Module):
     """
 
     masked: ClassVar[bool] = False
+    packs: ClassVar[bool] = True
 
     def __init__(
         self, width: int, max_len: int, n_layers: int = 2, n_heads: int = 2, dropout: float = 0.1
@@ -124,7 +151,7 @@ class SASRec(nn.Module):
         self.max_len = max_len
         self.position_LD = nn.Parameter(torch.empty(max_len, width))
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(SASRecBlock(width, n_heads, dropout) for _ in range(n_layers))
         nn.init.xavier_normal_(self.position_LD)
 
@@ -151,3 +178,28 @@ class SASRec(nn.Module):
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD, allowed_B1LL)
         return hidden_BLD
+
+    def at_positions(self, item_PD: Tensor, layout: Layout) -> Tensor:
+        """Reads the real positions of a batch alone; ``forward`` gives the same there.
+
+        Args:
+            item_PD: Their item vectors.
+            layout: Where they stand.
+
+        Returns:
+            (P, D) user states.
+
+        Raises:
+            ValueError: The histories are longer than ``max_len``.
+        """
+        length = max(slots for _, slots in layout.groups)
+        if length > self.max_len:
+            raise too_long("SASRec", self.max_len, length)
+        position_PD = F.embedding(self.max_len - 1 - layout.back_P, self.position_LD)
+        hidden_RD = layout.enter(self.dropout(self.norm(item_PD + position_PD)))
+        allowed = [causal_mask(real) for real in layout.real()]
+        if hidden_RD.device.type == "cpu":  # all blocks add the same to their scores
+            allowed = [torch.where(part, 0.0, float("-inf")) for part in allowed]
+        for block in self.blocks:
+            hidden_RD = cast(SASRecBlock, block).at_rows(hidden_RD, layout, allowed)
+        return layout.leave(hidden_RD)
