@@ -13,11 +13,13 @@ from typing import NamedTuple
 import polars as pl
 
 from datamodules.errors import BadTableError
-from datamodules.table_files import NEVER, quoted_rows, read_plain
+from datamodules.table_files import NEVER, check_text, quoted_rows, read_plain
 from datamodules.tables import Report
 
 SEPARATORS = (",", "\t", ";", "|")
 _START = 65_536
+_NULS = 100
+"""Of so many bytes one may be zero, from some damaged line: in files of text there are none."""
 _TEXT = "Save it as text in UTF-8 with one line a row (CSV)."
 
 
@@ -44,12 +46,11 @@ def sniff(path: Path) -> Layout:
     Raises:
         BadTableError: If it is empty or no text.
     """
+    check_text(path)
     with open(path, "rb") as file:
         start = file.read(_START)
         cut = bool(file.read(1))
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise BadTableError(f"Expected a text table in UTF-8 in {path}, found one in UTF-16. {_TEXT}")
-    if b"\0" in start[:4096] or start[:4] in (b"PK\x03\x04", b"PAR1"):
+    if start.count(0) > len(start) // _NULS:
         raise BadTableError(f"Expected a text table in {path}, found a file that is no text. {_TEXT}")
     lines = [line.rstrip("\r") for line in start.decode("utf-8-sig", "replace").split("\n")]
     if cut and len(lines) > 1:

@@ -13,6 +13,7 @@ import polars as pl
 
 from datamodules.errors import BadTableError, DataNotFoundError
 from datamodules.table_checks import one_unit, rows_by_number
+from datamodules.table_files import check_text
 from datamodules.tables import Report
 
 AGES = (1, 18, 25, 35, 45, 50, 56)
@@ -234,6 +235,7 @@ def _table(path: Path, part: str, place: int, report: Report) -> pl.DataFrame:
     Raises:
         BadTableError: If it is empty, a column is missing, or half of its lines cannot be read.
     """
+    check_text(path)
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")

@@ -5,8 +5,11 @@ from pathlib import Path
 import polars as pl
 
 from datamodules.errors import BadTableError
-from datamodules.table_files import quoted_rows, read_plain
+from datamodules.headed_files import Layout, read_columns, sniff
+from datamodules.table_files import quoted_rows, wrong_columns
 from datamodules.tables import Report
+
+_COLUMNS = ("first", "second", "time")
 
 
 def read_items(path: Path, report: Report) -> pl.DataFrame:
@@ -55,7 +58,14 @@ def read_pairs(path: Path, items: pl.DataFrame, report: Report) -> pl.DataFrame:
     Raises:
         BadTableError: If the file is empty or has no three columns.
     """
-    pairs = read_plain(path, ",", ["first", "second", "time"], quote_char='"')
+    layout = sniff(path)
+    if len(layout.first) != len(_COLUMNS):  # the first line is damaged
+        layout = Layout(",", _COLUMNS, (), layout.skipped)
+    columns = {name: place for place, name in enumerate(_COLUMNS)}
+    try:
+        pairs = read_columns(path, layout, columns, report, header=False)
+    except BadTableError as error:
+        raise BadTableError(wrong_columns(path, ",", list(_COLUMNS))) from error
     first_is_item = _first_is_item(pairs, items)
     order = ("item", "user") if first_is_item else ("user", "item")
     report.notes.append(f"{path.name} has the columns {order[0]}, {order[1]}, time.")

@@ -14,6 +14,13 @@ from datamodules.errors import BadTableError
 
 NEVER = "\x1f"
 """A separator that no line contains: each line is one column."""
+_NO_TEXT = {
+    b"\xff\xfe": "one in UTF-16",
+    b"\xfe\xff": "one in UTF-16",
+    b"PK\x03\x04": "an archive (zip)",
+    b"\x1f\x8b": "an archive (gzip)",
+    b"PAR1": "a Parquet file",
+}
 MAX_BREAKS = 50
 """Line breaks in one row beyond which a quote was never closed."""
 
@@ -33,6 +40,7 @@ def quoted_rows(path: Path, expected: str, separator: str = ",") -> Iterator[lis
     Raises:
         BadTableError: If a quote is opened and never closed.
     """
+    check_text(path)
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader((line.replace("\0", "") for line in file), delimiter=separator)
         line = 1
@@ -97,6 +105,7 @@ def read_captions(path: Path) -> pl.DataFrame:
 
 def read_plain(path: Path, separator: str, columns: list[str], quote_char: str | None) -> pl.DataFrame:
     """All columns as strings: an id such as 007 is a name, not a number. A column ``time`` may be numbers."""
+    check_text(path)
     strings: dict[str, type[pl.DataType]] = dict.fromkeys(columns, pl.String)
     table = None
     try:
@@ -116,6 +125,22 @@ def read_plain(path: Path, separator: str, columns: list[str], quote_char: str |
     if any(table[column].null_count() == len(table) for column in columns):
         raise BadTableError(wrong_columns(path, separator, columns))
     return table
+
+
+def check_text(path: Path) -> None:
+    """Looks at the first bytes of a table.
+
+    Raises:
+        BadTableError: If they are those of another kind of file; names it.
+    """
+    with open(path, "rb") as file:
+        start = file.read(4)
+    kind = next((kind for first, kind in _NO_TEXT.items() if start.startswith(first)), None)
+    if kind is not None:
+        raise BadTableError(
+            f"Expected a text table in UTF-8 in {path}, found {kind}. Unpack it, or save it as text in UTF-8 "
+            "with one line a row (CSV)."
+        )
 
 
 def lines_of(source: Path | bytes) -> pl.Series:

@@ -8,7 +8,6 @@ import pytest
 
 from datamodules.amazon import Amazon
 from datamodules.errors import BadTableError, DataNotFoundError, UnknownSubsetError
-from tests.command import succeeded
 from tests.data_makers.amazon import EVERY_DAMAGE, Damage, Kind, Release, Tree, make_amazon
 from tests.data_makers.transforms import LetterTransform, PixelTransform
 from tests.datamodules.reference import plain_windows
@@ -170,24 +169,3 @@ def test_names_of_categories(tmp_path: Path) -> None:
             Amazon(str(tmp_path), name, release="2018")
     with pytest.raises(DataNotFoundError, match=r"Toys\.csv or Toys\.jsonl .*found no such folder"):
         ready(tmp_path / "no", subset="Toys")
-
-
-@pytest.mark.slow
-def test_the_command_trains_on_it(tmp_path: Path) -> None:
-    make_amazon(tmp_path / "data", "2018", "packed", n_users=60)
-    options = ["--data", "amazon", "--data.root", str(tmp_path / "data"), "--data.release", "2018"]
-    said = succeeded(
-        *(
-            "fit",
-            "--model",
-            "morec",
-            *options,
-            "--data.subset",
-            "All_Beauty",
-            "--data.text",
-            "[title, brand]",
-        ),
-        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run_dir", str(tmp_path / "run")),
-        cwd=tmp_path,
-    )
-    assert "hr@10" in said

@@ -10,7 +10,6 @@ import pytest
 from datamodules.errors import BadTableError, DataNotFoundError
 from datamodules.folder import Folder
 from datamodules.guess import date_times
-from tests.command import succeeded
 from tests.data_makers.folder import EVERY_DAMAGE, Damage, Style, Tree, make_folder_tree
 from tests.data_makers.media_transforms import FramesTransform, LoudnessTransform
 from tests.data_makers.parts import jpeg
@@ -259,15 +258,3 @@ def test_dates() -> None:
     assert date_times(pl.Series(["04/03/2021", "25/03/2021"])).to_list()[1] == day + 21 * 86_400_000
     mixed = date_times(pl.Series(["2021-03-04", "2021-03-04 00:00:01", "soon", None]))
     assert mixed.to_list() == [day, day + 1000, None, None]
-
-
-@pytest.mark.slow
-def test_the_command_trains_on_it(tmp_path: Path) -> None:
-    make_folder_tree(tmp_path / "mine", n_users=60, damage=["truncated_files", "unknown_items"])
-    said = succeeded(
-        *("fit", "--model", "morec", "--data", "folder", "--data.root", str(tmp_path / "mine")),
-        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run_dir", str(tmp_path / "run")),
-        cwd=tmp_path,
-    )
-    assert "hr@10" in said
-    assert "user is 'user_id' (--data.user_column)" in said

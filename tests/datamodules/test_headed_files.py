@@ -85,7 +85,7 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
         (b"", "empty file"),
         (b"\n \n", "empty file"),
         (HEADER.encode("utf-16"), "UTF-16"),
-        (b"PK\x03\x04 a workbook", "no text"),
+        (b"PK\x03\x04 a workbook", "an archive"),
         (b"a\0b", "no text"),
     ],
 )

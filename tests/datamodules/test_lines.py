@@ -14,7 +14,6 @@ from datamodules.hm import HM
 from datamodules.lines import LineData, Windowed
 from datamodules.mind import Mind
 from datamodules.released import Statistics
-from tests.command import succeeded
 from tests.data_makers.lines import EVERY_DAMAGE, Damage, Names, Tree, make_lines
 from tests.data_makers.transforms import LetterTransform, PixelTransform
 from tests.datamodules.reference import plain_windows
@@ -36,7 +35,6 @@ class Case(NamedTuple):
     names: Names
     max_len: int
     min_len: int = 5
-    command: str = ""
 
 
 SCIENTIFIC = Names(
@@ -66,14 +64,14 @@ OFFICE_ODMT = Names(
     "Office_Products_user_behaviours.tsv", "Office_Products_text.tsv", "Office_Products_image.lmdb"
 )
 CASES = {
-    "hm-50W": Case(HM, {"subset": "50W"}, HM_50W, 10, command="hm"),
+    "hm-50W": Case(HM, {"subset": "50W"}, HM_50W, 10),
     "hm-20W": Case(HM, {"subset": "20w"}, HM_20W, 20),
     "hm-5W": Case(HM, {"subset": "5W"}, HM_5W, 12),
-    "mind": Case(Mind, {"subset": "60W"}, MIND, 20, command="mind"),
-    "bili_food": Case(BiliKwai, {"subset": "Bili_Food"}, FOOD, 20, 4, command="bili_kwai"),
+    "mind": Case(Mind, {"subset": "60W"}, MIND, 20),
+    "bili_food": Case(BiliKwai, {"subset": "Bili_Food"}, FOOD, 20, 4),
     "bili": Case(BiliKwai, {"subset": "bili"}, BILI, 15),
     "stream": Case(BiliKwai, {"subset": "kwai"}, STREAM, 12),
-    "iisan-scientific": Case(Amazon, {"subset": "Scientific"}, SCIENTIFIC, 10, command="amazon"),
+    "iisan-scientific": Case(Amazon, {"subset": "Scientific"}, SCIENTIFIC, 10),
     "iisan-instrument": Case(Amazon, {"subset": "instrument"}, INSTRUMENT, 10),
     "iisan-office": Case(Amazon, {"subset": "office"}, OFFICE, 10),
     "odmt-arts": Case(Amazon, {"subset": "arts", "release": "odmt"}, ARTS, 12),
@@ -272,20 +270,3 @@ def test_pictures_of_another_set(tmp_path: Path) -> None:
         ready(tmp_path, CASES["iisan-scientific"], IMAGE, images="other/am_op.lmdb")
     with pytest.raises(DataNotFoundError, match=r"images: nowhere.*Correct --data\.images"):
         ready(tmp_path, CASES["iisan-scientific"], IMAGE, images="nowhere")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.command])
-def test_the_command_trains_on_it(tmp_path: Path, name: str) -> None:
-    case = CASES[name]
-    make_lines(tmp_path / "data", case.names, n_users=60)
-    there = {"text": case.names.texts, "image": case.names.pictures}
-    absent = [kind for kind, some in there.items() if not some]
-    options = ["--data", case.command, "--data.root", str(tmp_path / "data")]
-    said = succeeded(
-        *("fit", "--model", "morec", *options, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"),
-        *(word for kind in absent for word in (f"--model.{kind}", "null")),
-        *("--run_dir", str(tmp_path / "run")),
-        cwd=tmp_path,
-    )
-    assert "hr@10" in said

@@ -14,7 +14,6 @@ from datamodules.microlens_files import read_titles
 from datamodules.sampler import EpochRows
 from datamodules.splits import leave_two_out
 from datamodules.tables import Report
-from tests.command import succeeded
 from tests.data_makers.media_transforms import FramesTransform, LoudnessTransform
 from tests.data_makers.microlens import EVERY_DAMAGE, Damage, Media, Tree, make_microlens
 from tests.data_makers.transforms import LetterTransform, PixelTransform
@@ -279,16 +278,3 @@ def test_the_published_size_is_checked(tmp_path: Path) -> None:
     data = MicroLens(str(tmp_path))
     with pytest.warns(UserWarning, match="40 users instead of 100,000, 30 items instead of 19,738"):
         data.prepare_data()
-
-
-@pytest.mark.slow
-def test_the_command_trains_on_it(tmp_path: Path) -> None:
-    make_microlens(tmp_path / "data", n_users=60, media=["covers"], damage=["truncated_covers"])
-    options = ["--data", "microlens", "--data.root", str(tmp_path / "data"), "--data.text", "[title, tag]"]
-    said = succeeded(
-        *("fit", "--model", "morec", *options, "--trainer.max_epochs", "1"),
-        *("--trainer.accelerator", "cpu", "--run_dir", str(tmp_path / "run")),
-        cwd=tmp_path,
-    )
-    assert "hr@10" in said
-    assert "Bad image of 3 items" in said

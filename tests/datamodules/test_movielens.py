@@ -10,7 +10,6 @@ import pytest
 
 from datamodules.errors import BadTableError, DataNotFoundError, EmptyDataError, UnknownSubsetError
 from datamodules.movielens import MovieLens, MovieLensHistories
-from tests.command import succeeded
 from tests.data_makers.movielens import AGES, EVERY_DAMAGE, JOBS, Damage, Form, Tree, make_movielens
 from tests.data_makers.transforms import LetterTransform
 from tests.datamodules.reference import plain_windows
@@ -252,24 +251,3 @@ def test_headers_of_recbole(tmp_path: Path) -> None:
     ratings.write_text("")
     with pytest.raises(BadTableError, match="an empty file"):
         histories(tree, "recbole")
-
-
-@pytest.mark.slow
-def test_the_command_trains_on_it(tmp_path: Path) -> None:
-    make_movielens(tmp_path / "data", form="100k")
-    said = succeeded(
-        *(
-            "fit",
-            "--model",
-            "morec",
-            "--data",
-            "ml100k",
-            "--data.root",
-            str(tmp_path / "data"),
-            "--data.max_len",
-            "5",
-        ),
-        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run_dir", str(tmp_path / "run")),
-        cwd=tmp_path,
-    )
-    assert "hr@10" in said

@@ -9,7 +9,6 @@ import pytest
 
 from datamodules.errors import BadTableError, DataNotFoundError, UnknownSubsetError
 from datamodules.pixelrec import PixelRec
-from tests.command import succeeded
 from tests.data_makers.pixelrec import EVERY_DAMAGE, Damage, Tree, make_pixelrec
 from tests.data_makers.transforms import LetterTransform, PixelTransform
 from tests.datamodules.test_chunks import plain_chunks
@@ -222,16 +221,3 @@ def test_alien_tables(tmp_path: Path) -> None:
     )
     with pytest.raises(BadTableError, match=r"opened in line \d+ and not closed"):
         ready(tmp_path)
-
-
-@pytest.mark.slow
-def test_the_command_trains_on_it(tmp_path: Path) -> None:
-    make_pixelrec(tmp_path / "data", n_users=60, covers="lmdb")
-    options = ["--data", "pixelrec", "--data.root", str(tmp_path / "data"), "--data.subset", "200K"]
-    said = succeeded(
-        *("fit", "--model", "morec", *options, "--data.text", "[title, tag]", "--trainer.max_epochs", "1"),
-        *("--trainer.accelerator", "cpu", "--run_dir", str(tmp_path / "run")),
-        cwd=tmp_path,
-    )
-    assert "hr@10" in said
-    assert "Not the published size of 200K" in said
