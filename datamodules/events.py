@@ -12,8 +12,10 @@ from datamodules.stream_lines import StreamedLines
 from datamodules.table_files import read_histories
 from datamodules.tables import Report, Tables, tables_from_events, tables_from_lines
 
-STREAM_FROM = 2**29
-"""Bytes of files from which interactions are streamed: in memory they take some ten times as many."""
+STREAM_FROM = 2**24
+"""Interactions from which on they are streamed: in memory they take up to some 200 bytes each."""
+_LINE = 20
+"""Bytes of a short line, by which interactions are estimated where they are not known."""
 
 
 class Events(Protocol):
@@ -100,7 +102,7 @@ def read_lines(path: Path, folder: Path | None) -> Lines:
     Raises:
         BadTableError: If the file is empty.
     """
-    if folder is None or path.stat().st_size < STREAM_FROM:
+    if folder is None or path.stat().st_size < STREAM_FROM * _LINE:
         return MemoryLines(read_histories(path))
     return StreamedLines.read(path, folder)
 
@@ -121,6 +123,7 @@ def read_events(
         BadTableError: If the files hold something else.
         DiskFullError: If the disk cannot hold what is put aside.
     """
-    if folder is None or source.n_bytes < STREAM_FROM:
+    expected = source.n_bytes // _LINE if source.n_rows is None else source.n_rows
+    if folder is None or expected < STREAM_FROM:
         return MemoryEvents.read(source, report, look_for_dates)
     return StreamedEvents.read(source, report, folder, look_for_dates)

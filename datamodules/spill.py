@@ -10,7 +10,7 @@ import numpy.typing as npt
 from datamodules.array_files import blocks
 from datamodules.names import Codes
 
-USERS = 2**17
+USERS = 2**16
 """Users of a file."""
 ROWS = 2**22
 """Interactions above which a file is divided before it is read."""
