@@ -129,7 +129,7 @@ def require_same_catalogue(trained: CatalogSpec, found: CatalogSpec) -> None:
         raise CheckpointMismatchError(
             f"The model was trained on a catalogue of {trained.n_items - 1} items (fingerprint "
             f"{trained.fingerprint}); the data given now has {found.n_items - 1} (fingerprint "
-            f"{found.fingerprint}). Give the same data set, subset and filters as before, or start a new run "
+            f"{found.fingerprint}). Give the same data set, subset, protocol and filters, or start a new run "
             "without --ckpt_path. Only a model without item ids can be tested on another catalogue."
         )
 
