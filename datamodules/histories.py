@@ -63,12 +63,11 @@ class TrainWindows(Dataset[TrainRows]):
         self.negatives = negatives
         self.seed = seed
         self.rows = TrainingRows.of(windows, max_len + 1)
-        kept = np.arange(len(self.rows.user_R))
-        self.kept_R = kept if users_R is None else kept[np.isin(self.rows.user_R, users_R)]
+        self.kept_R = None if users_R is None else self.rows.of_users(users_R)
 
     def __len__(self) -> int:
         """Chunks, or users where each has one."""
-        return len(self.kept_R)
+        return self.rows.n_rows if self.kept_R is None else len(self.kept_R)
 
     def __getitem__(self, row: int) -> TrainRows:
         """A batch of one row, as epoch 0 shows it."""
@@ -76,8 +75,9 @@ class TrainWindows(Dataset[TrainRows]):
 
     def __getitems__(self, asked: EpochRows) -> TrainRows:
         """A batch, trimmed on the left to its longest history."""
-        row_B = self.kept_R[np.asarray(asked.rows_B, dtype=np.int64)]
-        user_B, without_B = self.rows.user_R[row_B], self.rows.without_R[row_B]
+        row_B = np.asarray(asked.rows_B, dtype=np.int64)
+        row_B = row_B if self.kept_R is None else self.kept_R[row_B]
+        user_B, without_B = self.rows.at(row_B)
         items_BS = trim_left(self.windows.last(user_B, self.max_len + 1, without_B))
         negatives_BL = None
         if self.negatives != "none":

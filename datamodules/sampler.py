@@ -101,9 +101,12 @@ class TrainBatchSampler(Sampler[EpochRows]):
         """The rows of this process in one pass."""
         key = [self.seed, epoch, pass_] if pass_ else [self.seed, epoch]
         order = np.random.default_rng(key).permutation(self.n_rows)
-        # np.resize repeats from the start; there may be more processes than rows.
-        whole = np.resize(order, -(-self.n_rows // self.world_size) * self.world_size)
-        return whole[self.rank :: self.world_size]
+        if self.world_size == 1:
+            return order
+        # Past its end the order begins again; there may be more processes than rows.
+        last = -(-self.n_rows // self.world_size) * self.world_size
+        own: npt.NDArray[np.int64] = order[np.arange(self.rank, last, self.world_size) % self.n_rows]
+        return own
 
 
 class EvalSampler(DistributedSampler[int]):

@@ -95,18 +95,21 @@ def _windows(*parts: npt.NDArray[Any] | Path | None) -> Windows:
 
 
 class TrainingRows(NamedTuple):
-    """Rows to train on: of each the user, and how many of his last interactions come after it."""
+    """Rows to train on: what trains of each window in pieces, numbered user by user, the oldest first.
 
-    user_R: npt.NDArray[np.int64]
-    without_R: npt.NDArray[np.int64]
+    From the end of a user's n interactions come n // width pieces, at least one; the n mod width oldest
+    interactions of more than one piece's worth are in none. Windows of L + 3 are one piece of L + 1. Who has
+    nothing to train on gives no piece.
+    """
+
+    windows: Windows
+    width: int
+    first_U: npt.NDArray[np.int64]
+    """User row u has the training rows ``first_U[u]:first_U[u + 1]``; U + 1 numbers."""
 
     @classmethod
     def of(cls, windows: Windows, width: int) -> Self:
-        """Cuts what trains of each window into pieces, user by user, oldest first.
-
-        From the end of a user's n interactions come n // width pieces, at least one; the n mod width oldest
-        interactions of more than one piece's worth are in none. Windows of L + 3 are one piece of L + 1. Who
-        has nothing to train on gives no piece.
+        """Cuts the windows.
 
         Args:
             windows: Of all users.
@@ -114,11 +117,35 @@ class TrainingRows(NamedTuple):
         """
         starts, stops = windows.training()
         length_U = stops - starts
-        pieces_U = np.where(length_U > 0, np.maximum(length_U // width, 1), 0)
-        user_R = np.repeat(np.arange(1, windows.n_users), pieces_U)
-        later_R = np.repeat(np.cumsum(pieces_U), pieces_U) - 1 - np.arange(len(user_R))
-        after_U = windows.offsets[2:] - stops
-        return cls(user_R, after_U[user_R - 1] + later_R * width)
+        first_U = np.zeros(windows.n_users + 1, dtype=np.int64)
+        np.cumsum(np.where(length_U > 0, np.maximum(length_U // width, 1), 0), out=first_U[2:])
+        return cls(windows, width, first_U)
+
+    def __reduce__(self) -> tuple[Callable[..., "TrainingRows"], tuple[object, ...]]:
+        """Other processes count again: that is quicker than to send a number for every user."""
+        return TrainingRows.of, (self.windows, self.width)
+
+    @property
+    def n_rows(self) -> int:
+        """Pieces."""
+        return int(self.first_U[-1])
+
+    def at(self, row_B: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of some rows the user, and how many of his last interactions come after the piece."""
+        user_B = np.searchsorted(self.first_U, row_B, side="right") - 1
+        _, stop_B = self.windows.training(user_B)
+        later_B = self.first_U[user_B + 1] - 1 - row_B
+        return user_B, self.windows.offsets[user_B + 1] - stop_B + later_B * self.width
+
+    def of_users(self, users_R: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+        """Row numbers of some users' pieces; None where these are all rows."""
+        count_R = self.first_U[users_R + 1] - self.first_U[users_R]
+        if count_R.sum() == self.n_rows:
+            return None
+        passed_R = np.cumsum(count_R) - count_R
+        first_R = np.repeat(self.first_U[users_R] - passed_R, count_R)
+        rows: npt.NDArray[np.int64] = first_R + np.arange(len(first_R))
+        return rows
 
 
 class Split(NamedTuple):

@@ -9,7 +9,9 @@ import pytest
 
 from datamodules import array_files
 from datamodules.array_files import collect, counts_of, file_of, map_array, save_array, within
-from datamodules.splits import Split, TrainingRows, Windowing, Windows, leave_two_out
+from datamodules.histories import TrainWindows
+from datamodules.sampler import EpochRows
+from datamodules.splits import Split, Windowing, Windows, leave_two_out
 from datamodules.tables import Report, Tables, tables_from_events
 
 
@@ -122,7 +124,13 @@ def test_windows_travel_to_other_processes_as_names_of_files(tmp_path: Path) -> 
     assert isinstance(other, Windows)
     assert all(isinstance(part, np.memmap) for part in (other.offsets, other.items))
     np.testing.assert_array_equal(other.items, windows.items)
-    rows = TrainingRows.of(other, 7)
-    np.testing.assert_array_equal(rows.user_R, TrainingRows.of(windows, 7).user_R)
+    rows = TrainWindows(windows, 6, 90, users_R=np.arange(1, windows.n_users))
+    assert rows.kept_R is None
+    assert len(rows) > windows.n_users
+    assert len(pickle.dumps(rows)) < 2000
+    sent = pickle.loads(pickle.dumps(rows))
+    assert isinstance(sent.windows.items, np.memmap)
+    asked = EpochRows(0, np.arange(len(rows)))
+    np.testing.assert_array_equal(sent.__getitems__(asked).items_BS, rows.__getitems__(asked).items_BS)
     in_memory = pickle.loads(pickle.dumps(Windows(np.zeros(2, np.int64), np.zeros(0, np.int32))))
     assert in_memory.n_users == 1

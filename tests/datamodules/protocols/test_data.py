@@ -105,7 +105,9 @@ def test_a_share_of_those_who_train(root: Path) -> None:
     whole = ready(root, protocol=ColdUsers(0.2, 3))
     training: Any = data.train_dataloader().dataset
     everybody: Any = whole.train_dataloader().dataset
-    users, all_users = (dataset.rows.user_R[dataset.kept_R] for dataset in (training, everybody))
+    assert everybody.kept_R is None
+    all_users, _ = everybody.rows.at(np.arange(len(everybody)))
+    users, _ = training.rows.at(training.kept_R)
     assert users.tolist() == all_users[training_users(len(all_users) + 1, 0.5, 0) - 1].tolist()
     assert len(whole.test_dataloader().dataset) == len(data.test_dataloader().dataset) == 60  # type: ignore[arg-type]
 
