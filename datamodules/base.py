@@ -32,7 +32,7 @@ from datamodules.splits import Stage, Windowing, Windows
 from datamodules.tables import Tables
 from zoo.types import CatalogSpec
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when cached tables or windows change their meaning, so that older ones are not read."""
 
 
@@ -200,6 +200,7 @@ class RecDataModule(DataModule, ABC):
         attributes = self.user_attributes(users)
         check_attributes(self.needs.attributes, attributes, catalogue.users_R, self.cache_name)
         self.items = ItemStore(stores, catalogue.counts_I, {k: v.class_U for k, v in attributes.items()})
+        self.items.held_out_I = catalogue.held_out_I
         pairs = self.needs.batch == "pair"
         self.spec = CatalogSpec(
             n_items=len(catalogue.counts_I),

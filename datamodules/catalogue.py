@@ -37,6 +37,8 @@ class Catalogue(NamedTuple):
     """Catalogue rows below this one are drawn as negatives."""
     fingerprint: str
     """Of the test: item names, histories and targets."""
+    held_out_I: npt.NDArray[np.bool_] | None
+    """Items that were held out on purpose; None where none were."""
 
     @staticmethod
     def write(
@@ -70,7 +72,8 @@ class Catalogue(NamedTuple):
         items.write_parquet(folder / "items.parquet")
         tables.users.gather(division.kept_lines).to_frame("user").write_parquet(folder / "users.parquet")
         tables.report.merged(division.report).save(folder)
-        found = {"n_drawn": division.n_drawn, "fingerprint": _fingerprint(division, items["item"], frame)}
+        print_of_test = _fingerprint(division, items["item"], frame)
+        found = {"n_drawn": division.n_drawn, "fingerprint": print_of_test, "cold": division.cold}
         write_json(folder / "division.json", found)
 
     @classmethod
@@ -95,7 +98,10 @@ class Catalogue(NamedTuple):
             counts_I = windows.train_counts(len(counts_I), users_R)
             report.count(f"users train, {fraction:.6g} of all; all are evaluated", len(users_R))
             report.count("training interactions left", int(counts_I.sum()))
-        return cls(items, windows, counts_I, users_R, report, places, found["n_drawn"], found["fingerprint"])
+        n_drawn = found["n_drawn"]
+        held_out_I = np.arange(len(counts_I)) >= n_drawn if found["cold"] else None
+        fingerprint = found["fingerprint"]
+        return cls(items, windows, counts_I, users_R, report, places, n_drawn, fingerprint, held_out_I)
 
 
 def check_fraction(fraction: float, seed: int) -> None:

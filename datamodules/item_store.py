@@ -225,6 +225,8 @@ class ItemStore:
         self.counts_I = counts_I
         self.attributes = dict(attributes or {})
         self.n_items = len(counts_I)
+        self.held_out_I: npt.NDArray[np.bool_] | None = None
+        """Items that the protocol holds out on purpose; None where it holds out none."""
         self.manifests: dict[str, dict[str, Any]] = {
             modality: json.loads((folder / "manifest.json").read_text("utf-8"))
             for modality, folder in self.folders.items()

@@ -51,6 +51,7 @@ def test_cold_protocols_train_and_test(tmp_path: Path, protocol: str) -> None:
     assert "Leak through time" in said
     rows = {row["slice_name"]: row["users"] for row in found["rows"]}  # type: ignore[attr-defined]
     assert rows["all"] == (60 if protocol == "ColdUsers" else rows["new"])
+    assert rows.get("held_out") == (None if protocol == "ColdUsers" else rows["all"])
 
 
 @pytest.mark.slow

@@ -214,7 +214,8 @@ class Recommender(Recommending):
 
     def on_test_epoch_start(self) -> None:
         """Encodes the catalogue once."""
-        self._start_evaluation(("all", "repeat", "cold", "new"))
+        held_out = () if self._held_out() is None else ("held_out",)
+        self._start_evaluation(("all", "repeat", "cold", "new", *held_out))
 
     def on_predict_epoch_start(self) -> None:
         """Encodes the catalogue once."""
@@ -229,6 +230,11 @@ class Recommender(Recommending):
         with torch.autocast(self.device.type, enabled=False):
             return self.user_vectors(batch, table_ID)
 
+    def _held_out(self) -> Tensor | None:
+        """Items that the protocol held out on purpose (I,); None where it held out none."""
+        held_out_I = getattr(self.items, "held_out_I", None)
+        return None if held_out_I is None else torch.from_numpy(held_out_I).to(self.device)
+
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks each user's target among the whole catalogue."""
         table_ID = self._table()
@@ -238,7 +244,10 @@ class Recommender(Recommending):
         self.ranks["repeat"].update(repeat_B)
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Ranks as in validation, and apart the users whose target is cold or new (MoRec, appendix A.1)."""
+        """Ranks as in validation, and apart the users whose target is cold or new (MoRec, appendix A.1).
+
+        Where a protocol holds out items, targets are ranked among these alone too.
+        """
         if self.items is None:
             raise RuntimeError("No catalogue is bound: call attach(spec, items) or use a trainer.")
         table_ID = self._table()
@@ -255,6 +264,9 @@ class Recommender(Recommending):
                 user_BD[new_B], table_ID, batch.target_B[new_B], batch.hidden_BH[new_B], count_I > 0
             )
             self.ranks["new"].update(among_trained_B)
+        if (held_out_I := self._held_out()) is not None:
+            among_B, _ = target_rank(user_BD, table_ID, batch.target_B, batch.hidden_BH, held_out_I)
+            self.ranks["held_out"].update(among_B)
         return {"rank_B": rank_B, "rank_repeat_B": repeat_B}
 
     def on_validation_epoch_end(self) -> None:

@@ -71,6 +71,8 @@ class Division(NamedTuple):
     places: dict[Stage, Places]
     """Stage -> rows. A stage without them holds out a window's last items; predictions show all of it."""
     report: Report
+    cold: bool = False
+    """Whether items that never train were held out on purpose."""
 
 
 class Protocol(ABC):

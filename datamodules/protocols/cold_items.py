@@ -33,7 +33,8 @@ class ColdItems(Protocol):
     choice of an epoch. A user's last interaction with one of them is the target; its history are the trained
     items that the user took before it. Held-out items are never in a history, whose vectors therefore come
     from training alone, and never negatives. Hidden are the history and the held-out items that the user took
-    before the target. Candidates are the whole catalogue, held-out items of both kinds included.
+    before the target. Candidates are the whole catalogue, held-out items of both kinds included; a test ranks
+    the targets once more among the held-out items alone (``held_out`` in the results).
 
     A user's interactions after a target train too; what that gives away is measured like all leaks.
 
@@ -115,7 +116,7 @@ class ColdItems(Protocol):
             times[place_E] = histories.time_E
         trains = division.windows.training()
         note_leak(division.report, moved, times, trains, places["test"].place_R)
-        return division
+        return division._replace(cold=True)
 
     def _targets(
         self,
