@@ -27,10 +27,11 @@ from datamodules.module import DataModule
 from datamodules.pairs import TrainPairs
 from datamodules.protocols import Frame, KCore, LeaveTwoOut, Protocol
 from datamodules.raw_content import RawContent
+from datamodules.ready_features import vector_content, vector_file
 from datamodules.sampler import EvalSampler, TrainBatchSampler
 from datamodules.splits import Stage, Windowing, Windows
 from datamodules.tables import Tables
-from zoo.types import CatalogSpec
+from zoo.types import CatalogSpec, ContentTransform
 
 LAYOUT = 4
 """Raised when cached tables or windows change their meaning, so that older ones are not read."""
@@ -58,6 +59,8 @@ class RecDataModule(DataModule, ABC):
             earlier items are hidden in an evaluation.
         protocol: What trains and what is evaluated: ``LeaveTwoOut``, which is the default, ``GlobalTime``,
             ``ColdItems`` or ``ColdUsers``, each with its options (``--data.protocol.help GlobalTime``).
+        features: Modality -> file of ready vectors (``.npy``, row k for item k + 1, or a ``.json`` of item ->
+            list), for encoders called ``features``.
         filter: How many interactions ``users`` and ``items`` must have; others are left out before all else.
 
     Raises:
@@ -86,6 +89,7 @@ class RecDataModule(DataModule, ABC):
         windowing: Windowing = "last",
         protocol: Protocol | None = None,
         filter: KCore | None = None,
+        features: dict[str, str] | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
         self._frame = Frame(max_len, min_len, windowing)
@@ -100,6 +104,7 @@ class RecDataModule(DataModule, ABC):
         self.windowing: Windowing = windowing
         self.protocol = LeaveTwoOut() if protocol is None else protocol
         self.filter = filter
+        self.features = dict(features or {})
         self._catalogue: Catalogue | None = None
         self._raw_by_modality: dict[str, RawContent] = {}
 
@@ -237,7 +242,14 @@ class RecDataModule(DataModule, ABC):
 
     def _preparations(self) -> list[Preparation]:
         transforms = self.needs.transforms.items()
-        return [Preparation(self.cache, self._raw(modality), transform) for modality, transform in transforms]
+        return [Preparation(self.cache, self._asked(*asked), asked[1]) for asked in transforms]
+
+    def _asked(self, modality: str, transform: ContentTransform) -> RawContent:
+        """What a model reads of a modality: raw content, or vectors that come with the data."""
+        file = vector_file(self.features, modality, transform, self.root)
+        if file is None:
+            return self._raw(modality)
+        return vector_content(modality, file, self._ready().items["item"], self.cache)
 
     def _forget(self) -> None:
         """Forgets what was read, so that files are looked at again."""

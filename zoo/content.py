@@ -177,6 +177,7 @@ class ContentRecommender(CachingRecommender):
                 self.encoder_weight_decay if spec.weight_decay is None else spec.weight_decay,
             )
             for modality, spec in self.specs.items()
+            if any(True for _ in self.encoder(modality).parameters())  # ready features have none
         }
 
     # Items -----------------------------------------------------------------------------------------------

@@ -33,9 +33,13 @@ Content = dict[str, Tensor]
 
 Every content carries ``present`` (N,) bool: false where the raw item was missing or unreadable. Text adds
 ``tokens`` (N, T) int32, -1 after the last token; images add ``pixels`` (N, 3, height, width) uint8; clips add
-``frames`` (N, T, 3, height, width) uint8; sounds add what their tower reads: ``features`` in half precision
+``frames`` (N, T, 3, height, width) uint8; vectors that come with the data add ``vector`` (N, D) float32;
+sounds add what their tower reads: ``features`` in half precision
 or ``samples`` int16, and where it tells padding from sound ``length`` int32.
 """
+
+VECTOR = "vector"
+"""The field of vectors that come with the data in the place of raw content."""
 
 
 class Sound(NamedTuple):

@@ -15,7 +15,8 @@ class EncoderSpec:
 
     Args:
         name: A hub name or a local folder of a transformers model, ``timm/<model>``, ``open_clip/<model>``,
-            ``torchvision/<model>`` (clips), or with ``config`` the architecture to build from it (a
+            ``torchvision/<model>`` (clips), ``features`` with ``config: {width: D}`` for vectors that come
+            with the data, or with ``config`` the architecture to build from it (a
             transformers model type such as ``bert``).
         tune: Blocks trained, counted from the top: a number, ``all`` or ``none``. ``legacy_bottom`` trains
             the first 165 tensors instead, as MMSR's released code does by an inequality turned round.

@@ -11,6 +11,8 @@ Library = Literal["timm", "open_clip", "torchvision", "transformers"]
 _MODALITIES = ("text", "image", "audio", "video")
 KINDS = {"caption": "text"}
 """Modality -> the one whose towers read it too."""
+READY = "features"
+"""Name of what is no tower: vectors that come with the data, of any modality."""
 _PREFIXES: tuple[Library, ...] = ("timm", "open_clip", "torchvision")
 _KINDS: dict[Library, tuple[str, ...]] = {
     "timm": ("image",),
@@ -51,6 +53,10 @@ def create_transform(modality: str, spec: EncoderSpec) -> ContentTransform:
         ValueError: Unknown modality, model type or option.
         OSError: A tokenizer or configuration is neither here nor on the hub.
     """
+    if spec.name == READY:
+        from zoo.encoders.ready import VectorTransform
+
+        return VectorTransform.of(spec)
     modality = KINDS.get(modality, modality)
     library = _check(modality, spec)
     if library == "open_clip":
@@ -95,6 +101,10 @@ def create_encoder(modality: str, spec: EncoderSpec, pretrained: bool = True) ->
         ValueError: Unknown modality, name or option.
         OSError: Weights or architecture are neither here nor on the hub.
     """
+    if spec.name == READY:
+        from zoo.encoders.ready import ReadyFeatures
+
+        return ReadyFeatures(spec)
     modality = KINDS.get(modality, modality)
     library = _check(modality, spec)
     if not pretrained and spec.config is None and library == "transformers":

@@ -51,6 +51,7 @@ def list_encoders() -> list[tuple[str, str]]:
         ),
         ("open_clip/<model>/<tag>", "text or image: either side of open_clip.list_pretrained()"),
         ("torchvision/<model>", "video: r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v1_b, swin3d_t ..."),
+        ("features", "any of them: vectors of the data set, with `config` {width: 1024}, no tower"),
         ("<model type>", "with `config`: random weights, e.g. name bert, config {hidden_size: 64, ...}"),
         ("timm/<model>", "with `config` (arguments of the model, {} for none): random weights"),
         ("open_clip/<any name>", "with `config` (embed_dim, vision_cfg, text_cfg): random weights"),
