@@ -62,6 +62,8 @@ class RecDataModule(DataModule, ABC):
         features: Modality -> file of ready vectors (``.npy``, row k for item k + 1, or a ``.json`` of item ->
             list), for encoders called ``features``.
         filter: How many interactions ``users`` and ``items`` must have; others are left out before all else.
+        bucket: Put histories of about one length into a training batch; ``datamodules.sampler.alike`` says
+            what changes.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -89,7 +91,11 @@ class RecDataModule(DataModule, ABC):
         windowing: Windowing = "last",
         protocol: Protocol | None = None,
         filter: KCore | None = None,
+<<<<<<< Updated upstream
         features: dict[str, str] | None = None,
+=======
+        bucket: bool = False,
+>>>>>>> Stashed changes
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
         self._frame = Frame(max_len, min_len, windowing)
@@ -104,7 +110,11 @@ class RecDataModule(DataModule, ABC):
         self.windowing: Windowing = windowing
         self.protocol = LeaveTwoOut() if protocol is None else protocol
         self.filter = filter
+<<<<<<< Updated upstream
         self.features = dict(features or {})
+=======
+        self.bucket = bucket
+>>>>>>> Stashed changes
         self._catalogue: Catalogue | None = None
         self._raw_by_modality: dict[str, RawContent] = {}
 
@@ -273,9 +283,10 @@ class RecDataModule(DataModule, ABC):
         else:
             dataset = TrainWindows(windows, self.max_len, n_drawn, needs.negatives, seed, users_R)
             collate = SequenceCollate(self.items, modalities)
+        length_R = dataset.lengths() if self.bucket and isinstance(dataset, TrainWindows) else None
         return ResumableLoader(
             dataset,
-            TrainBatchSampler(len(dataset), self.batch_size, seed, *self._ranks()),
+            TrainBatchSampler(len(dataset), self.batch_size, seed, *self._ranks(), length_R=length_R),
             collate_fn=collate,
             num_workers=self.num_workers,
             pin_memory=self._pin(),

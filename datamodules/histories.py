@@ -69,6 +69,14 @@ class TrainWindows(Dataset[TrainRows]):
         """Chunks, or users where each has one."""
         return self.rows.n_rows if self.kept_R is None else len(self.kept_R)
 
+    def lengths(self) -> Ids:
+        """Items of every row, at most L + 1."""
+        rows_R = np.arange(self.rows.n_rows) if self.kept_R is None else self.kept_R
+        user_R, without_R = self.rows.at(rows_R)
+        offsets = self.windows.offsets
+        length_R: Ids = np.minimum(offsets[user_R + 1] - without_R - offsets[user_R], self.max_len + 1)
+        return length_R
+
     def __getitem__(self, row: int) -> TrainRows:
         """A batch of one row, as epoch 0 shows it."""
         return self.__getitems__(EpochRows(0, np.array([row])))

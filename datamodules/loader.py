@@ -65,17 +65,25 @@ class ResumableLoader(DataLoader[Any]):
     def state_dict(self) -> dict[str, int]:
         """Where the next batch comes from: ``epoch``, batches ``done`` of it, and ``batches`` it has."""
         batches = len(self._order)
+        alike = {} if self._order.length_R is None else {"alike": 1}
         if self._done >= batches:
-            return {"epoch": self._epoch + 1, "done": 0, "batches": batches}
-        return {"epoch": self._epoch, "done": self._done, "batches": batches}
+            return {"epoch": self._epoch + 1, "done": 0, "batches": batches, **alike}
+        return {"epoch": self._epoch, "done": self._done, "batches": batches, **alike}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes to the place that ``state_dict`` described.
 
         Raises:
-            ValueError: If the epoch is begun and its batches are no longer the same number.
+            ValueError: If the epoch is begun and its batches are no longer the same, or as many.
         """
         epoch, done, batches = state["epoch"], state["done"], state["batches"]
+        alike, now_alike = "alike" in state, self._order.length_R is not None
+        if done and alike != now_alike:
+            raise ValueError(
+                f"The checkpoint was written in mid-epoch with bucket: {str(alike).lower()}, but now it is "
+                f"{str(now_alike).lower()}: the epoch's other batches are not the same. Resume with the same "
+                "value, or from a checkpoint of an epoch's end."
+            )
         if done and batches != len(self._order):
             raise ValueError(
                 f"The checkpoint was written after {done} of {batches} batches of epoch {epoch}, but an "

@@ -7,6 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import DistributedSampler, Sampler
 
+Rows = npt.NDArray[np.int64]
+
+SORTED_BATCHES = 64
+"""Batches whose rows are sorted together: by then most batches are of nearly one length."""
+
 
 class EpochRows(NamedTuple):
     """What a training data set is asked for: the rows of one batch, and the epoch they are drawn in.
@@ -16,7 +21,7 @@ class EpochRows(NamedTuple):
     """
 
     epoch: int
-    rows_B: npt.NDArray[np.int64]
+    rows_B: Rows
     pass_: int = 0
     """Which time the epoch goes over the rows."""
 
@@ -39,13 +44,21 @@ class TrainBatchSampler(Sampler[EpochRows]):
         rank: This process.
         world_size: Number of processes.
         passes: Times an epoch goes over all rows, one after the other, each in an order of its own.
+        length_R: Length of every row, to put rows of about one length into a batch; by default chance does.
 
     Raises:
         ValueError: If there are no rows, or a number is out of its range.
     """
 
     def __init__(
-        self, n_rows: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, passes: int = 1
+        self,
+        n_rows: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        passes: int = 1,
+        length_R: npt.NDArray[np.integer] | None = None,
     ) -> None:
         if n_rows < 1:
             raise ValueError(
@@ -65,6 +78,7 @@ class TrainBatchSampler(Sampler[EpochRows]):
         self.rank = rank
         self.world_size = world_size
         self.passes = passes
+        self.length_R = length_R
         self.epoch = 0
         self.done = 0
         self.sampler = self
@@ -97,16 +111,43 @@ class TrainBatchSampler(Sampler[EpochRows]):
             for batch in range(max(0, done - pass_ * per_pass), per_pass):
                 yield EpochRows(epoch, own[batch * self.batch_size : (batch + 1) * self.batch_size], pass_)
 
-    def _order(self, epoch: int, pass_: int) -> npt.NDArray[np.int64]:
+    def _order(self, epoch: int, pass_: int) -> Rows:
         """The rows of this process in one pass."""
         key = [self.seed, epoch, pass_] if pass_ else [self.seed, epoch]
-        order = np.random.default_rng(key).permutation(self.n_rows)
+        random = np.random.default_rng(key)
+        order = random.permutation(self.n_rows)
+        if self.length_R is not None:
+            order = alike(order, self.length_R, self.batch_size * self.world_size, random)
         if self.world_size == 1:
             return order
         # Past its end the order begins again; there may be more processes than rows.
         last = -(-self.n_rows // self.world_size) * self.world_size
-        own: npt.NDArray[np.int64] = order[np.arange(self.rank, last, self.world_size) % self.n_rows]
+        own: Rows = order[np.arange(self.rank, last, self.world_size) % self.n_rows]
         return own
+
+
+def alike(order_R: Rows, length_R: npt.NDArray[np.integer], size: int, random: np.random.Generator) -> Rows:
+    """Turns a shuffled order into one whose batches are each of about one length, shuffled again.
+
+    The order is sorted by length within stretches of ``SORTED_BATCHES`` batches, and the batches of the whole
+    are then shuffled. Which batch comes when, and which rows of a length meet, stays chance; rows of very
+    different lengths no longer do. What does not fill a batch comes last, as drawn.
+
+    It is not the default: in-batch negatives then come from histories of one length, and a mean over the
+    labels of a batch weighs each of them more where histories are short. SASRec computes no padding either
+    way and gains little; backbones that pad to the longest history of a batch gain more.
+
+    Args:
+        order_R: All rows, shuffled.
+        length_R: Length of every row.
+        size: Rows of a batch, over all processes.
+        random: Shuffles the batches.
+    """
+    n_batches = len(order_R) // size
+    batched = order_R[: n_batches * size]
+    stretch_R = np.arange(len(batched)) // (SORTED_BATCHES * size)
+    batch_XB = batched[np.lexsort((length_R[batched], stretch_R))].reshape(n_batches, size)
+    return np.concatenate([random.permutation(batch_XB).ravel(), order_R[n_batches * size :]])
 
 
 class EvalSampler(DistributedSampler[int]):

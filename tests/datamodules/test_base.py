@@ -14,7 +14,9 @@ from torch import Tensor
 
 from datamodules.base import RecDataModule
 from datamodules.errors import DiskFullError
+from datamodules.histories import TrainWindows
 from datamodules.ninerec import NineRec
+from datamodules.sampler import EpochRows
 from tests.data_makers.ninerec import make_ninerec
 from tests.data_makers.transforms import LetterTransform, PixelTransform
 from zoo.types import EvalBatch, ItemSource, ModelNeeds, PairBatch, SequenceBatch
@@ -134,6 +136,23 @@ def test_processes_share_the_rows(root: Path, world_size: int) -> None:
     assert sorted(evaluated) == list(range(1, 62))
     assert set(trained) == set(range(1, 62))
     assert len(trained) < 61 + world_size
+
+
+def test_histories_of_one_length_share_a_batch(root: Path) -> None:
+    lengths: dict[bool, list[list[int]]] = {}
+    for bucket in (False, True):
+        batches = list(ready(root, batch_size=8, bucket=bucket, max_len=9).train_dataloader())
+        assert sorted(user for batch in batches for user in batch.user_B.tolist()) == list(range(1, 62))
+        lengths[bucket] = [(batch.items_BS > 0).sum(1).tolist() for batch in batches]
+    waste = {b: sum(max(n) * len(n) - sum(n) for n in lengths[b]) for b in lengths}
+    assert waste[True] < waste[False]
+
+
+def test_lengths_are_those_of_the_rows(root: Path) -> None:
+    dataset = ready(root, max_len=5).train_dataloader().dataset
+    assert isinstance(dataset, TrainWindows)
+    rows = dataset.__getitems__(EpochRows(0, np.arange(len(dataset))))
+    assert np.array_equal((rows.items_BS > 0).sum(1), dataset.lengths())
 
 
 def test_seed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.fabric.utilities.types import _Stateful
@@ -28,10 +29,13 @@ def as_is(batch: Tensor) -> Tensor:
     return batch
 
 
-def loader(workers: int = 0, persistent: bool = False, batch_size: int = 4) -> ResumableLoader:
+def loader(
+    workers: int = 0, persistent: bool = False, batch_size: int = 4, alike: bool = False
+) -> ResumableLoader:
+    length_R = np.arange(23) % 5 if alike else None
     return ResumableLoader(
         Echo(),
-        TrainBatchSampler(23, batch_size, seed=3),
+        TrainBatchSampler(23, batch_size, seed=3, length_R=length_R),
         collate_fn=as_is,
         num_workers=workers,
         persistent_workers=persistent,
@@ -105,5 +109,19 @@ def test_lightning_takes_it_for_stateful() -> None:
 def test_refuses_a_begun_epoch_of_another_size() -> None:
     state = {"epoch": 1, "done": 2, "batches": 12}
     with pytest.raises(ValueError, match="after 2 of 12 batches of epoch 1, but an epoch now has 6"):
+        loader().load_state_dict(state)
+    loader().load_state_dict({**state, "done": 0})
+
+
+def test_batches_of_one_length_resume_as_such() -> None:
+    first = loader(alike=True)
+    batches = iter(first)
+    for _ in range(2):
+        next(batches)
+    state = first.state_dict()
+    resumed = loader(alike=True)
+    resumed.load_state_dict(state)
+    assert epoch(iter(resumed)) == epoch(batches)
+    with pytest.raises(ValueError, match="with bucket: true, but now it is false"):
         loader().load_state_dict(state)
     loader().load_state_dict({**state, "done": 0})

@@ -4,6 +4,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from datamodules import sampler as module
 from datamodules.sampler import EpochRows, EvalSampler, TrainBatchSampler
 
 
@@ -58,6 +59,60 @@ def test_resumes_in_mid_epoch_until_another_epoch_is_set() -> None:
     assert len(resumed) == 8
     resumed.set_epoch(3)
     assert len(rows(resumed)) == 8
+
+
+LENGTH_R = np.random.default_rng(0).geometric(0.1, 1000)
+
+
+def test_rows_of_a_batch_are_alike_and_still_shuffled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SORTED_BATCHES", 20)
+    chance, sampler = TrainBatchSampler(1000, 7, 1), TrainBatchSampler(1000, 7, 1, length_R=LENGTH_R)
+    first = rows(sampler)
+    assert list(map(len, first)) == list(map(len, rows(chance)))
+    assert sorted(chain.from_iterable(first)) == list(range(1000))
+    assert rows(sampler) == first
+    sampler.set_epoch(1)
+    second = rows(sampler)
+    assert sorted(chain.from_iterable(second)) == list(range(1000))
+    assert not {frozenset(batch) for batch in first} & {frozenset(batch) for batch in second}
+
+    def padding(batches: list[list[int]]) -> int:
+        return int(sum((LENGTH_R[batch].max() - LENGTH_R[batch]).sum() for batch in batches[:-1]))
+
+    assert padding(first) < padding(rows(chance)) / 8
+    mean_X = np.array([LENGTH_R[batch].mean() for batch in first])
+    assert abs(np.corrcoef(mean_X[:-1], mean_X[1:])[0, 1]) < 0.2, "neighbouring batches are alike"
+
+
+def test_every_row_may_come_at_any_time() -> None:
+    """Over many epochs, long rows stand as often in early batches as in late ones."""
+    sampler = TrainBatchSampler(60, 4, 1, length_R=np.arange(60))
+    places = np.zeros(60)
+    for epoch in range(400):
+        sampler.set_epoch(epoch)
+        for place, batch in enumerate(rows(sampler)):
+            places[batch] += place
+    assert np.abs(places / 400 - 7).max() < 1
+
+
+@pytest.mark.parametrize("n_rows", [36, 37])
+def test_alike_on_ranks_as_in_one_process(n_rows: int) -> None:
+    whole = rows(TrainBatchSampler(n_rows, 12, seed=1, length_R=LENGTH_R[:n_rows]))
+    dealt = [rows(TrainBatchSampler(n_rows, 4, 1, rank, 3, length_R=LENGTH_R[:n_rows])) for rank in range(3)]
+    together = [set().union(*parts) for parts in zip(*dealt, strict=True)]
+    assert [set(batch) for batch in whole][:3] == together[:3]
+    seen = Counter(row for batches in dealt for batch in batches for row in batch)
+    assert set(seen) == set(range(n_rows))
+    assert sum(seen.values()) == -(-n_rows // 3) * 3
+
+
+def test_alike_resumes_in_mid_epoch() -> None:
+    sampler = TrainBatchSampler(37, 5, seed=1, length_R=LENGTH_R[:37], passes=2)
+    sampler.set_epoch(2)
+    whole = rows(sampler)
+    for done in (3, 11):
+        sampler.resume(2, done)
+        assert rows(sampler) == whole[done:]
 
 
 def test_lightning_finds_set_epoch() -> None:
