@@ -91,11 +91,8 @@ class RecDataModule(DataModule, ABC):
         windowing: Windowing = "last",
         protocol: Protocol | None = None,
         filter: KCore | None = None,
-<<<<<<< Updated upstream
         features: dict[str, str] | None = None,
-=======
         bucket: bool = False,
->>>>>>> Stashed changes
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
         self._frame = Frame(max_len, min_len, windowing)
@@ -110,11 +107,8 @@ class RecDataModule(DataModule, ABC):
         self.windowing: Windowing = windowing
         self.protocol = LeaveTwoOut() if protocol is None else protocol
         self.filter = filter
-<<<<<<< Updated upstream
         self.features = dict(features or {})
-=======
         self.bucket = bucket
->>>>>>> Stashed changes
         self._catalogue: Catalogue | None = None
         self._raw_by_modality: dict[str, RawContent] = {}
 
