@@ -5,31 +5,27 @@ lies. Everything prepared is kept under a key of all it was made from, so nothin
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 from lightning.pytorch.utilities import rank_zero_info
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from datamodules.attributes import Attribute, check_attributes
 from datamodules.cache import check_space, digest, file_stamp, make_cache, make_folder
 from datamodules.catalogue import Catalogue, check_fraction, note_bad_items, report_text
 from datamodules.collate import PairCollate, SequenceCollate, eval_collate
-from datamodules.errors import DataNotFoundError
 from datamodules.histories import EvalRows, EvalWindows, TrainWindows
 from datamodules.item_store import ItemStore, Preparation
+from datamodules.known import KnownData
 from datamodules.loader import ResumableLoader
-from datamodules.media import open_image
-from datamodules.module import DataModule
 from datamodules.pairs import TrainPairs
 from datamodules.protocols import Frame, KCore, LeaveTwoOut, Protocol
 from datamodules.raw_content import RawContent
 from datamodules.ready_features import vector_content, vector_file
 from datamodules.sampler import EvalSampler, TrainBatchSampler
-from datamodules.splits import Stage, Windowing, Windows
+from datamodules.splits import Stage, Windowing
 from datamodules.tables import Tables
 from zoo.types import CatalogSpec, ContentTransform
 
@@ -37,7 +33,7 @@ LAYOUT = 4
 """Raised when cached tables or windows change their meaning, so that older ones are not read."""
 
 
-class RecDataModule(DataModule, ABC):
+class RecDataModule(KnownData, ABC):
     """Reads a data set once into a cache, and deals batches from there.
 
     Without a trainer, call ``bind`` with what the model needs, then ``prepare_data`` and ``setup``.
@@ -71,8 +67,6 @@ class RecDataModule(DataModule, ABC):
 
     spec: CatalogSpec
     """Sizes of the catalogue; there after ``setup``."""
-    items: ItemStore
-    """Content of the catalogue; there after ``setup``."""
     table_folder: Path | None = None
     """Where the tables are being written, and what is too large for the memory may be put; else none is."""
 
@@ -109,15 +103,8 @@ class RecDataModule(DataModule, ABC):
         self.filter = filter
         self.features = dict(features or {})
         self.bucket = bucket
-        self._catalogue: Catalogue | None = None
-        self._raw_by_modality: dict[str, RawContent] = {}
 
     # What a data set says -----------------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def cache_name(self) -> str:
-        """Name of the data set and its part, fit for a folder."""
 
     @abstractmethod
     def table_files(self) -> list[Path]:
@@ -134,18 +121,6 @@ class RecDataModule(DataModule, ABC):
     @abstractmethod
     def read_tables(self) -> Tables:
         """Reads the raw files."""
-
-    @abstractmethod
-    def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
-        """Raw content of the catalogue.
-
-        Args:
-            modality: Such as ``text`` or ``image``.
-            items: The item table's rows in the order of the catalogue; the result has one more, row 0.
-
-        Raises:
-            ValueError: If the data set has no such modality.
-        """
 
     def user_attributes(self, users: pl.Series) -> dict[str, Attribute]:
         """Sensitive attributes of the named users, who are user rows 1, 2 and so on; mostly none."""
@@ -255,13 +230,6 @@ class RecDataModule(DataModule, ABC):
             return self._raw(modality)
         return vector_content(modality, file, self._ready().items["item"], self.cache)
 
-    def _forget(self) -> None:
-        """Forgets what was read, so that files are looked at again."""
-        self._catalogue = None
-        self._raw_by_modality.clear()
-        for cached in ("item_names", "user_names", "folder"):
-            self.__dict__.pop(cached, None)
-
     # Loaders ------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -310,64 +278,7 @@ class RecDataModule(DataModule, ABC):
             pin_memory=self._pin(),
         )
 
-    # For people ---------------------------------------------------------------------------------------
-
-    def _ready(self) -> Catalogue:
-        if self._catalogue is None:
-            raise RuntimeError(
-                "Expected a data module after setup(), found one before. Call prepare_data() and setup()."
-            )
-        return self._catalogue
-
     @property
     def protocol_text(self) -> str:
         """What is evaluated how, in one line."""
         return self.protocol.describe(self._frame, "" if self.filter is None else self.filter.text())
-
-    @property
-    def data_fingerprint(self) -> str:
-        """Digest of item names, histories and targets of the test; there after ``setup``."""
-        return self._ready().fingerprint
-
-    @property
-    def windows(self) -> Windows:
-        """What is used of every user, oldest first; there after ``setup``."""
-        return self._ready().windows
-
-    @cached_property
-    def item_names(self) -> list[str]:
-        """Catalogue row -> item; row 0 is the empty name of padding."""
-        return ["", *self._ready().items["item"].to_list()]
-
-    @cached_property
-    def user_names(self) -> list[str]:
-        """User row -> user; row 0 is the empty name of nobody."""
-        return ["", *pl.read_parquet(self._windows_folder() / "users.parquet")["user"].to_list()]
-
-    @property
-    def item_table(self) -> pl.DataFrame:
-        """What the data set tells of the items; row k belongs to catalogue row k + 1."""
-        return self._ready().items
-
-    def raw_title(self, row: int) -> str:
-        """The title as the data has it; empty if there is none, or the data set has no texts."""
-        try:
-            return self._raw("text").values[row] or ""
-        except (DataNotFoundError, ValueError):
-            return ""
-
-    def cover(self, row: int) -> Image.Image | None:
-        """The picture of an item, None where it is missing or unreadable."""
-        try:
-            return cast("Image.Image | None", self._raw("image").read(row, open_image)[0])
-        except (DataNotFoundError, ValueError):  # no covers here or in this data set; an unreadable one
-            return None
-
-    def _raw(self, modality: str) -> RawContent:
-        if modality not in self._raw_by_modality:
-            self._raw_by_modality[modality] = self.raw_content(modality, self._ready().items)
-        return self._raw_by_modality[modality]
-
-    def report(self) -> str:
-        """What was read, left out and found bad, in a few lines."""
-        return report_text(self.cache_name, self._ready().report, self.items)
