@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 
 from zoo.checkpoints import (
@@ -8,6 +10,7 @@ from zoo.checkpoints import (
     read_stamp,
     require_same_catalogue,
     require_same_length,
+    warn_of_other_protocol,
 )
 from zoo.models.morec import MoRec, MoRecDSSM
 from zoo.types import CatalogSpec
@@ -39,3 +42,15 @@ def test_another_catalogue_or_length_is_refused() -> None:
         require_same_length(SPEC, SPEC._replace(max_len=6))
     require_same_catalogue(SPEC, SPEC)
     require_same_length(SPEC, SPEC)
+
+
+def test_another_protocol_is_told() -> None:
+    trained = SPEC._replace(protocol="leave two out")
+    with pytest.warns(UserWarning, match="trained under the protocol 'leave two out'.* under 'global time'"):
+        warn_of_other_protocol(trained, SPEC._replace(protocol="global time"))
+    with pytest.warns(UserWarning, match="under 'unknown'"):
+        warn_of_other_protocol(trained, SPEC)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_other_protocol(trained, trained)
+        warn_of_other_protocol(SPEC, trained)  # an older checkpoint says nothing

@@ -110,14 +110,16 @@ def gathered(parts: Sequence[Tensor], rows: int, trainer: Trainer, pl_module: Li
     return found_CU
 
 
-def rank_table(found_4U: Tensor, names: _Named) -> pl.DataFrame:
+def rank_table(found: Tensor, names: _Named) -> pl.DataFrame:
     """The lines of the file.
 
     Args:
-        found_4U: Catalogue rows of users and targets, and the two ranks.
+        found: Catalogue rows of users and targets, and the two ranks, (4, U).
         names: What users and items are called.
     """
-    user_U, target_U, rank_U, repeat_U = found_4U[:, found_4U[0].argsort()].cpu().numpy()
+    found_4U = found.cpu().numpy()
+    # A user may have several lines under a protocol that asks so: their order is no process's either.
+    user_U, target_U, rank_U, repeat_U = found_4U[:, np.lexsort(found_4U[::-1])]
     return pl.DataFrame(
         {
             "user": pl.Series(names.user_names, dtype=pl.String).gather(user_U),

@@ -189,7 +189,7 @@ def gains(files: Sequence[Path], metric: str) -> tuple[list[str], npt.NDArray[np
 
     require_metric(metric)
     names, gain_RM = metric_gains()
-    tables = [pl.read_parquet(file).sort("user") for file in files]
+    tables = [pl.read_parquet(file).sort("user", maintain_order=True) for file in files]
     asked = tables[0].select("user", "target")
     for file, table in zip(files, tables, strict=True):
         if not table.select("user", "target").equals(asked):
