@@ -87,7 +87,9 @@ def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
 
 
 def test_the_gate_stops_behind_the_best_epoch_and_judges_its_scores(tmp_path: Path) -> None:
-    rows = gate_rows(some_histories(), tmp_path / "gate", NOWHERE, seeds=2, entries=FAKES, patience=2)
+    rows = gate_rows(
+        some_histories(), tmp_path / "gate", NOWHERE, seeds=2, entries=FAKES, patience=3 * BATCHES
+    )
     quality, reach, best, rates = rows
     assert quality.rates["ours"] == quality.rates["other"]
     assert quality.rates["ours"].median >= 0.5  # half of the users' targets are ahead
@@ -97,7 +99,7 @@ def test_the_gate_stops_behind_the_best_epoch_and_judges_its_scores(tmp_path: Pa
     assert best.less_is_better
     assert rates.rates["ours"].median > 0
     steps = (tmp_path / "gate" / "0" / ORDER).read_text("utf-8")
-    assert steps == ("0" * BATCHES + "1" * BATCHES) * (BEST + 2)
+    assert steps.count("0") == steps.count("1") == BATCHES * (BEST + 3)
 
 
 def test_wrong_metrics_end_an_evaluation(tmp_path: Path) -> None:

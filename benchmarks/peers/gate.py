@@ -1,9 +1,10 @@
 """The quality gate: a speed counts only beside the quality it buys.
 
 On MovieLens-100K, which RecBole's wheel ships, everybody trains until validation has not improved for some
-epochs. One evaluator ranks everybody's scores of the same targets; CPU time is that of training alone.
+steps. One evaluator ranks everybody's scores of the same targets; CPU time is that of training alone.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from benchmarks.peers.rows import EXTRA
 GATED = tuple(entry for entry in ENTRIES if entry.name != "plain")
 NEAR = 0.95
 """Share of the lowest contender's best validation NDCG that the time to a quality is taken at."""
+LEAST_EPOCHS = 3
+"""Without a better validation before a contender is done."""
 
 
 def movielens_100k(environments: Environments) -> Histories:
@@ -39,6 +42,8 @@ def movielens_100k(environments: Environments) -> Histories:
 class Point(NamedTuple):
     """After an epoch."""
 
+    steps: int
+    """Optimiser steps so far: an epoch of copied prefixes has many, one of whole histories few."""
     seconds: float
     """CPU time of training so far."""
     validation: float
@@ -56,13 +61,19 @@ class Course:
     test_U: Floats = field(default_factory=lambda: np.zeros(0))
     """NDCG@10 of every user's test target at the best epoch."""
 
+    @property
+    def seconds(self) -> float:
+        """CPU time of training so far."""
+        return self.points[-1].seconds if self.points else 0.0
+
     def seconds_to(self, quality: float) -> float:
         """CPU seconds of training until validation first reaches a quality; infinite where it never does."""
         return next((point.seconds for point in self.points if point.validation >= quality), float("inf"))
 
     def stale(self, patience: int) -> bool:
-        """Whether the last so many epochs brought nothing."""
-        return len(self.points) - 1 - self.best >= patience
+        """Whether the last so many steps, and some epochs at least, brought nothing."""
+        since = self.points[self.best + 1 :]
+        return len(since) >= LEAST_EPOCHS and self.points[-1].steps - self.points[self.best].steps >= patience
 
 
 class Judge:
@@ -89,12 +100,19 @@ class Judge:
 def train_epoch(contender: Contender, course: Course, judge: Judge) -> None:
     """One epoch more, and what it brought."""
     done = contender.ask("epoch")
-    before = course.points[-1].seconds if course.points else 0.0
-    point = Point(before + done["seconds"], float(judge.gains(contender, "val").mean()))
+    before = course.points[-1] if course.points else Point(0, 0.0, 0.0)
+    validation = float(judge.gains(contender, "val").mean())
+    point = Point(before.steps + done["steps"], before.seconds + done["seconds"], validation)
     if course.best < 0 or point.validation > course.points[course.best].validation:
         course.best, course.test_U = len(course.points), judge.gains(contender, "test")
     course.points.append(point)
     course.rates.append(done["labels"] / done["seconds"])
+    print(
+        f"{contender.name}, seed {contender.setting.seed}, epoch {len(course.points)}: validation NDCG@10 "
+        f"{point.validation:.4f} after {point.seconds:,.0f} CPU-s of training",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def courses(
@@ -106,7 +124,7 @@ def courses(
     patience: int,
     most: int,
 ) -> dict[str, Course]:
-    """Everybody's way to their best epoch, epochs in turns.
+    """Everybody's way to their best epoch, in turns of an epoch.
 
     Args:
         histories: All interactions.
@@ -114,7 +132,7 @@ def courses(
         environments: Of the libraries.
         seed: Of everybody.
         entries: Who takes part.
-        patience: Epochs without a better validation after which a contender is done.
+        patience: Steps without a better validation after which a contender is done.
         most: Epochs at most.
     """
     folder.mkdir(parents=True)
@@ -123,14 +141,14 @@ def courses(
     judge, found = Judge(histories), {entry.name: Course() for entry in entries}
     with running(entries, setting, environments) as contenders:
         active = list(contenders)
-        for _ in range(most):
-            for contender in active:
-                train_epoch(contender, found[contender.name], judge)
-            for contender in [c for c in active if found[c.name].stale(patience)]:
+        while active:
+            # The turn is whose training has taken least so far.
+            contender = min(active, key=lambda one: found[one.name].seconds)
+            course = found[contender.name]
+            train_epoch(contender, course, judge)
+            if course.stale(patience) or len(course.points) == most:
                 contender.stop()
                 active.remove(contender)
-        for contender in active:
-            contender.stop()
     return found
 
 
@@ -140,7 +158,7 @@ def gate_rows(
     environments: Environments,
     seeds: int,
     entries: Sequence[Entry] = GATED,
-    patience: int = 10,
+    patience: int = 80,
     most: int = 200,
 ) -> list[Row]:
     """Quality, time to a common quality, and speed, over several seeds."""
