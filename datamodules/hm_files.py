@@ -10,10 +10,12 @@ from typing import NamedTuple
 import polars as pl
 
 from datamodules.errors import BadTableError, DataNotFoundError
-from datamodules.headed_files import find_columns, read_columns, read_quoted, sniff
+from datamodules.event_sources import headed_events
+from datamodules.events import read_events
+from datamodules.headed_files import find_columns, read_quoted, sniff
 from datamodules.lines import Windowed, find_file
 from datamodules.released import what_is_in
-from datamodules.tables import Report, Tables, complete_items, tables_from_events
+from datamodules.tables import Report, Tables, complete_items, distinct_items
 
 TRANSACTIONS, ARTICLES = "transactions_train.csv", "articles.csv"
 TEXTS = (
@@ -28,7 +30,6 @@ TEXTS = (
 )
 DIGITS = 10
 """Of an article's number; a program that took it for a number has dropped the zeros before it."""
-DAY = 86_400
 
 
 class TransactionFiles(NamedTuple):
@@ -66,31 +67,19 @@ class TransactionFiles(NamedTuple):
         Raises:
             BadTableError: If a column is missing, or most of the days are none.
         """
-        events = _purchases(paths[0], report)
+        columns = {"user": ("customer_id",), "item": ("article_id",), "time": ("t_dat",)}
+        events = read_events(headed_events(paths[0], columns), report, folder, look_for_dates=True)
+        if not events.first_date:
+            raise BadTableError(
+                f"Expected days such as 2018-09-20 in the column t_dat of {paths[0]}, found others. Is it the "
+                "file as released?"
+            )
         if len(paths) > 1:
-            items = complete_items(_articles(paths[1], report), events["item"], report)
+            items = complete_items(_articles(paths[1], report), events.item_names(), report)
         else:
-            items = events.select("item").unique(maintain_order=True)
+            items = distinct_items(events.item_names())
             report.notes.append(f"There is no {ARTICLES}: the items have no texts.")
-        return tables_from_events(events, items, report, drop_repeats=True)
-
-
-def _purchases(path: Path, report: Report) -> pl.DataFrame:
-    layout = sniff(path)
-    wanted = {"user": ("customer_id",), "item": ("article_id",), "day": ("t_dat",)}
-    table = read_columns(path, layout, find_columns(path, layout, wanted), report)
-    events = table.filter(pl.col("day") != "t_dat")
-    report.count("lines repeated the header and were dropped", len(table) - len(events))
-    days = events["day"].str.strip_chars().str.slice(0, 10)
-    names = days.unique(maintain_order=True)  # some hundreds, of millions of rows
-    times = names.str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64) * DAY
-    if 2 * times.null_count() > len(names):
-        raise BadTableError(
-            f"Expected days such as 2018-09-20 in the column t_dat of {path}, found "
-            f"{names.filter(times.is_null())[0]!r}. Is it the file as released?"
-        )
-    time = days.replace_strict(names, times, return_dtype=pl.Int64)
-    return events.select("user", _ten_digits(pl.col("item")), time.alias("time"))
+        return events.tables(items, report, drop_repeats=True)
 
 
 def _articles(path: Path, report: Report) -> pl.DataFrame:
