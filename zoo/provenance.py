@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +113,29 @@ def code_version(modules: Iterable[str] = ()) -> dict[str, Any]:
     """Version of the package, digest of the sources, and the commit where they lie in a git work tree.
 
     Args:
-        modules: Imported modules whose packages count beside this one: the model's, the data's.
+        modules: Whose packages count beside this one: the model's, the data's.
 
     Returns:
         ``version``, ``digest`` (of the Python files, wherever they lie), ``commit`` and ``dirty``, the latter
         two None outside of a work tree that knows the package.
     """
     tops = {module.partition(".")[0] for module in modules} | {"zoo"}
-    files = [getattr(sys.modules.get(name), "__file__", None) for name in sorted(tops - {"__main__"})]
-    homes = [Path(file) for file in files if file]
+    homes = [Path(file) for name in sorted(tops - {"__main__"}) if (file := _source_file(name))]
     homes = [home.parent if home.name == "__init__.py" else home for home in homes]
     commit, dirty = git_state(homes)
     found = {"version": zoo.__version__, "digest": source_digest(homes)}
     return {**found, "commit": commit, "dirty": dirty}
+
+
+def _source_file(package: str) -> str | None:
+    """Where a package's source begins, imported or not; None where it has none."""
+    if package in sys.modules:
+        return getattr(sys.modules[package], "__file__", None)
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else spec.origin
 
 
 def source_digest(homes: Iterable[Path]) -> str:

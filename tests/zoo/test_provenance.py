@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,18 @@ def test_sources_differ_by_content_and_by_name(tmp_path: Path) -> None:
     second = source_digest([package])
     (package / "a.py").rename(package / "b.py")
     assert len({first, second, source_digest([package])}) == 3
+
+
+def test_a_package_counts_whether_it_is_imported_yet_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "not_yet_imported").mkdir()
+    (tmp_path / "not_yet_imported" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = code_version(["not_yet_imported.models"])["digest"]
+    importlib.import_module("not_yet_imported")
+    assert code_version(["not_yet_imported.models"])["digest"] == before != code_version()["digest"]
+    assert code_version(["nowhere.at.all"])["digest"] == code_version()["digest"]
 
 
 def test_commit_of_a_work_tree_that_knows_the_package(
