@@ -71,8 +71,8 @@ class TransactionFiles(NamedTuple):
         events = read_events(headed_events(paths[0], columns), report, folder, look_for_dates=True)
         if not events.first_date:
             raise BadTableError(
-                f"Expected days such as 2018-09-20 in the column t_dat of {paths[0]}, found others. Is it the "
-                "file as released?"
+                f"Expected days such as 2018-09-20 in the column t_dat of {paths[0]}, found others. Is it "
+                "the file as released?"
             )
         if len(paths) > 1:
             items = complete_items(_articles(paths[1], report), events.item_names(), report)
