@@ -28,10 +28,13 @@ class Ranked(NamedTuple):
     """A target that the user had already seen has the last place."""
     seen_U: npt.NDArray[np.bool_]
     """Whether the user had already seen it."""
+    known_U: Ints
+    """Items that the user had seen."""
     seconds: float
 
 
-Record = Callable[[Path, DataModule, Ranked], Path]
+Record = Callable[[Path, Any, Any], Path]
+"""Given a folder, the data module and what ``Ranked`` holds."""
 
 
 def baseline(
@@ -70,8 +73,9 @@ def baseline(
     else:
         last_U = test.history_BL[:, -1]
         rank_U = markov_ranks(train.items_BS, last_U, test.target_B, test.hidden_BH, n_items)
-    seen_U = (test.hidden_BH == test.target_B[:, None]).any(1)
     seconds = time.perf_counter() - since
-    path = record(out, data, Ranked(ranker, test.user_B, test.target_B, rank_U, seen_U, seconds))
+    seen_U = (test.hidden_BH == test.target_B[:, None]).any(1)
+    known_U = (test.hidden_BH > 0).sum(1)
+    path = record(out, data, Ranked(ranker, test.user_B, test.target_B, rank_U, seen_U, known_U, seconds))
     print(f"{path}: {ranker}, {len(rank_U):,} users")
     return 0

@@ -12,10 +12,12 @@ import torch
 from zoo.callbacks.cost import peak
 from zoo.callbacks.ranks import FILE as RANKS
 from zoo.callbacks.ranks import rank_table
+from zoo.callbacks.slices import cut
 from zoo.callbacks.table import FILE, ResultRow, format_table, write_results
 from zoo.leaderboard.running import ranker_config
 from zoo.metrics.ranking import CUTOFFS, bootstrap_interval, metrics_from_histogram
 from zoo.provenance import code_version, cpu_name, file_digest, library_versions
+from zoo.types import ItemSource
 
 Ints = npt.NDArray[np.int64]
 
@@ -35,6 +37,13 @@ class Ranked(Protocol):
         ...
 
     @property
+    def seen_U(self) -> npt.NDArray[np.bool_]: ...  # noqa: D102
+    @property
+    def known_U(self) -> Ints:
+        """Items that the user had seen."""
+        ...
+
+    @property
     def seconds(self) -> float: ...  # noqa: D102
 
 
@@ -43,6 +52,7 @@ class Named(Protocol):
 
     item_names: Sequence[str]
     user_names: Sequence[str]
+    items: ItemSource
 
 
 def record_ranks(out: Path, data: Named, found: Ranked) -> Path:
@@ -68,7 +78,10 @@ def record_ranks(out: Path, data: Named, found: Ranked) -> Path:
         "memory_bytes": peak(torch.device("cpu")),
         "memory_before_bytes": peak(torch.device("cpu")),
     }
-    write_results(out / FILE, rows, None, cost, origin_of(data, found.ranker, out / RANKS))
+    ranks = (found.user_U, found.target_U, found.rank_U, found.rank_U, found.seen_U, found.known_U)
+    slices = cut(np.stack(ranks).astype(np.int64), np.empty((2, 0), np.int32), data.items)
+    more = {**origin_of(data, found.ranker, out / RANKS), "slices": slices}
+    write_results(out / FILE, rows, None, cost, more)
     return out / FILE
 
 
