@@ -48,6 +48,7 @@ def test_help_names_every_action_and_option(capsys: pytest.CaptureFixture[str]) 
             "out",
             "draw",
             "limits",
+            "record",
         }:
             assert f"--{option}" in HELP, option
     assert all(f"--limits.{limit}" in HELP for limit in inspect.signature(Limits).parameters)
