@@ -20,6 +20,7 @@ from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_
 from zoo.metrics.slices import COLD_BELOW
 from zoo.optim import Rates, Schedule, parameter_groups, rate_factor, restore_optimizer
 from zoo.recommend import Recommending
+from zoo.row_updates import RowAdamW, has_row_tables, require_row_updates
 from zoo.seeding import reseed
 from zoo.transfer import FULL, Plan
 from zoo.types import EvalBatch, ModelNeeds
@@ -159,9 +160,11 @@ class Recommender(Recommending):
         """AdamW with its groups, and the schedule by optimiser steps."""
         # The fused step unscales fp16 gradients itself, which Lightning does not let be clipped before.
         fused = self.device.type in ("cpu", "cuda") and not str(self.trainer.precision).startswith("16")
-        optimizer = torch.optim.AdamW(
-            self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay, fused=fused
-        )
+        adam = torch.optim.AdamW
+        if has_row_tables(self):
+            require_row_updates(self.trainer.gradient_clip_val, self.automatic_optimization)
+            adam = RowAdamW
+        optimizer = adam(self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay, fused=fused)
         source = self.source_of_optimizer()
         if source is not None:
             restore_optimizer(optimizer, source.optimizers, str(source))

@@ -28,7 +28,7 @@ def reseed(seed: int, epoch: int, batch: int, rank: int) -> None:
     words = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(3, np.uint64)
     if torch.accelerator.is_available():
         torch.manual_seed(int(words[0]))
-    else:  # torch.manual_seed notes for every accelerator that may yet come who asked: longer than all the rest
+    else:  # torch.manual_seed takes stack traces for accelerators that may yet come: slower than all else
         torch.default_generator.manual_seed(int(words[0]))
     np.random.seed(int(words[1]) & 0xFFFFFFFF)
     random.seed(int(words[2]))

@@ -68,6 +68,11 @@ class SequentialRecommender(ContentRecommender):
             )
         if not 0 <= gbce_t <= 1:
             raise ValueError(f"gbce_t is between 0 and 1; found {gbce_t}.")
+        if loss == "full" and self.row_updates:
+            raise ValueError(
+                "loss: full moves the vectors of all items in every step: row_updates: true has nothing to "
+                "leave out. Leave it out, or take loss: in_batch."
+            )
         running = [m for m, spec in self.specs.items() if not spec.cached]
         if loss == "full" and running:
             raise ValueError(

@@ -13,17 +13,18 @@ class ItemId(nn.Module):
     Args:
         n_items: Catalogue rows, the padding row included.
         width: Width of the vectors.
+        sparse: Give gradients of the rows that were read, not of the table.
 
     >>> ItemId(3, 2)(torch.tensor([0])).tolist()
     [[0.0, 0.0]]
     """
 
-    def __init__(self, n_items: int, width: int) -> None:
+    def __init__(self, n_items: int, width: int, sparse: bool = False) -> None:
         super().__init__()
         if n_items < 2:
             raise ValueError(f"n_items={n_items}: expected the padding row and at least one item.")
         self.width = width
-        self.table = nn.Embedding(n_items, width, padding_idx=0)
+        self.table = nn.Embedding(n_items, width, padding_idx=0, sparse=sparse)
         nn.init.xavier_normal_(self.table.weight)
         with torch.no_grad():
             self.table.weight[0].zero_()
