@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import ladder, profile
 from benchmarks.evaluation import check_ranks, make_problem
 from benchmarks.frozen import store_rows
 from benchmarks.inputs import pictures_row
 from benchmarks.measure import Row, Spread, Unequal, in_turns, require
 from benchmarks.shapes import SHAPES, make_histories
 from benchmarks.speed import KINDS, parse, table_lines
-from benchmarks.training import encodes_rows
+from benchmarks.training import encodes_rows, shape_job
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +55,23 @@ def test_pictures_come_out_alike_however_they_are_kept(tmp_path: Path) -> None:
     row = pictures_row(tmp_path / "pictures", 16, steps=2)
     assert row.rates.keys() == {"ours", "raw arrays in LMDB", "decode JPEG"}
     assert row.gains()["decode JPEG"] > 1
+
+
+@pytest.mark.slow
+def test_every_technique_keeps_the_loss(tmp_path: Path) -> None:
+    lines = list(ladder.measured("mini", tmp_path, steps=2, warm_ups=1))
+    assert len(lines) == 2 + len(ladder.TECHNIQUES) + 2
+    assert lines[2].startswith("| plain | ")
+
+
+@pytest.mark.slow
+def test_parts_of_a_step_add_up_to_it(tmp_path: Path) -> None:
+    command = shape_job("mini", tmp_path / "data", full=True).command
+    parts = profile.measured(command, tmp_path / "run", steps=3)
+    sums = zip(*(parts.spent[name] for name in profile.PARTS), strict=True)
+    assert [sum(values) for values in sums] == pytest.approx(parts.spent["step"])
+    assert max(parts.spent["  sequence"]) > 0
+    assert sum("| … sequence |" in line for line in parts.lines()) == 1
 
 
 def test_every_distinct_item_is_encoded_once_a_batch(tmp_path: Path) -> None:
