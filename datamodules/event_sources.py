@@ -199,16 +199,21 @@ def headed_events(path: Path, wanted: Mapping[str, Sequence[str]]) -> EventSourc
         layout = sniff(path)
         return TextEvents(path, layout, find_columns(path, layout, wanted))
     files = parquet_files(path)
-    if not files:
-        raise BadTableError(f"Expected Parquet files in {path}, found none. Write or download them again.")
     names = parquet_columns(files[0])
     places = find_columns(path, Layout("", tuple(names), (), 0), wanted)
     return ParquetEvents(files, {column: names[place] for column, place in places.items()})
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """A file of Parquet, or those of a folder of them in the order of their names."""
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    """A file of Parquet, or those of a folder of them in the order of their names.
+
+    Raises:
+        BadTableError: If the folder has none.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise BadTableError(f"Expected Parquet files in {path}, found none. Write or download them again.")
+    return files
 
 
 def parquet_columns(path: Path) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from datamodules.base import RecDataModule
-from datamodules.event_sources import TextEvents
+from datamodules.errors import BadTableError
+from datamodules.event_sources import EventSource, ParquetEvents, TextEvents, parquet_files
 from datamodules.events import read_events
 from datamodules.folder_media import media_content
 from datamodules.folder_roles import RoleFinder, Roles, shown_tables
@@ -94,14 +95,14 @@ class Folder(RecDataModule):
     def table_files(self) -> list[Path]:
         """Interactions, and items where there are."""
         self.__dict__.pop("roles", None)
-        return [self.roles.interactions.path, *([self.roles.items.path] if self.roles.items else [])]
+        tables = [self.roles.interactions, *([self.roles.items] if self.roles.items else [])]
+        return [file for table in tables for file in parquet_files(table.path)]
 
     def read_tables(self) -> Tables:
         """Reads both tables; the report says what was taken for what."""
         roles, report = self.roles, Report()
         table = roles.interactions
-        source = TextEvents(table.path, table.layout, roles.of_interactions, table.header)
-        events = read_events(source, report, self.table_folder, look_for_dates=True)
+        events = read_events(_source(table, roles), report, self.table_folder, look_for_dates=True)
         report.notes.append(self._told(table, roles.of_interactions, "_column"))
         if "time" not in roles.of_interactions:
             report.notes.append("No column is a time: the order of the file counts (--data.time_column).")
@@ -126,8 +127,7 @@ class Folder(RecDataModule):
             for place, name in enumerate(table.columns)
             if table.header and name and name not in taken and place not in {**used, **texts}.values()
         }
-        columns = read_quoted(table.path, table.layout, {**used, **texts, **other}, report, table.header)
-        items = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+        items = _cells(table, {**used, **texts, **other}, report)
         report.count("items read", len(items), always=True)
         shown = {"id" if role == "item" else role: place for role, place in used.items()}
         shown |= {"text": roles.texts[0]} if roles.texts else {}
@@ -147,10 +147,9 @@ class Folder(RecDataModule):
         used = {*roles.values(), *(table.columns.index(name) for name in texts or ())}
         rest = [repr(name) for place, name in enumerate(table.columns) if place not in used]
         unused = f"; not read by models: {', '.join(rest)}" if rest else ""
-        header = "a header" if table.header else "no header"
-        return (
-            f"{table.path.name} (with {header}, {marks[table.layout.separator]}): {'; '.join(parts)}{unused}."
-        )
+        form = f"with {'a' if table.header else 'no'} header, {marks.get(table.layout.separator)}"
+        form = form if table.layout.separator else "Parquet"
+        return f"{table.path.name} ({form}): {'; '.join(parts)}{unused}."
 
     def raw_content(self, modality: str, items: pl.DataFrame) -> RawContent:
         """Texts, captions, or the files that a column names or that are called by item.
@@ -191,3 +190,30 @@ class Folder(RecDataModule):
             self.text_columns,
         )
         return finder.find()
+
+
+def _source(table: Table, roles: Roles) -> EventSource:
+    if table.layout.separator:
+        return TextEvents(table.path, table.layout, roles.of_interactions, table.header)
+    columns = {role: table.columns[place] for role, place in roles.of_interactions.items()}
+    return ParquetEvents(parquet_files(table.path), columns)
+
+
+def _cells(table: Table, places: dict[str, int], report: Report) -> pl.DataFrame:
+    """Columns of a table of items as strings; what is missing is empty.
+
+    Raises:
+        BadTableError: If a quote never closes, or the files are no Parquet or differ.
+    """
+    if table.layout.separator:
+        columns = read_quoted(table.path, table.layout, places, report, table.header)
+        return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+    chosen = [pl.col(table.columns[place]).alias(name) for name, place in places.items()]
+    try:
+        items = pl.scan_parquet(parquet_files(table.path), glob=False).select(chosen).collect()
+        return items.select(pl.all().cast(pl.String).fill_null("").str.strip_chars())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise BadTableError(
+            f"Expected a table of texts and numbers in {table.path}, found a file that is no Parquet, ends "
+            f"early or holds something else ({error}). Write or download it again."
+        ) from error

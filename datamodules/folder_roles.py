@@ -12,10 +12,12 @@ from datamodules.guess import Table
 from datamodules.headed_files import simplified, sniff
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat", ".inter", ".item")
+PARQUET = ".parquet"
+"""Of a file, or of a folder of files that make one table."""
 _HINTS = ("interaction", "inter", "rating", "event", "click", "behavi", "pairs", "log", "train", "review")
 _WHAT = (
     "A table of interactions is text with one line each: user, item and, if known, time (CSV or TSV, with a "
-    "header or without)."
+    "header or without), or the same as Parquet."
 )
 
 
@@ -58,9 +60,7 @@ class RoleFinder:
         said = [name for name in (*self.of_interactions.values(), *self.of_items.values()) if name]
         said += self.text_columns or []
         named = [self._named(name) for name in (self.interactions, self.item_file) if name]
-        files = sorted(
-            path for path in self.root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
+        files = sorted(path for path in self.root.iterdir() if _is_table(path))
         if not files and not named:
             there = ", ".join(sorted(path.name for path in self.root.iterdir())[:8])
             raise DataNotFoundError(
@@ -70,11 +70,11 @@ class RoleFinder:
             )
         both = bool(self.interactions and self.item_file)
         paths = dict.fromkeys(named if both else [*named, *(path for path in files if path not in named)])
-        return [guess.look(path, sniff(path), said) for path in paths]
+        return [_look(path, said) for path in paths]
 
     def _named(self, name: str) -> Path:
         for place in (self.root / name, Path(name).expanduser()):
-            if place.is_file():
+            if place.is_file() or (place.is_dir() and _is_table(place)):
                 return place
         there = ", ".join(sorted(path.name for path in self.root.iterdir() if path.is_file())[:12])
         raise DataNotFoundError(
@@ -209,6 +209,17 @@ class RoleFinder:
         place = of_items.get("text")
         place = guess.text_by_value(items, of_items) if place is None else place
         return () if place is None else (place,)
+
+
+def _look(path: Path, said: list[str]) -> Table:
+    if path.suffix.lower() == PARQUET:
+        return guess.look_parquet(path)
+    return guess.look(path, sniff(path), said)
+
+
+def _is_table(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix == PARQUET or (suffix in SUFFIXES and path.is_file())
 
 
 def shown_tables(tables: list[Table]) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 import polars as pl
 
+from datamodules.event_sources import parquet_columns, parquet_files
 from datamodules.headed_files import Layout, cells, simplified
 
 USER = "user userid uid username useridx customer customerid reviewer reviewerid visitor visitorid "
@@ -96,6 +97,20 @@ def look(path: Path, layout: Layout, said: Sequence[str] = ()) -> Table:
     schema = {str(place): pl.String for place in places}
     columns = layout.first if header else tuple(str(place + 1) for place in places)
     return Table(path, layout, header, columns, pl.DataFrame(full, schema=schema, orient="row"))
+
+
+def look_parquet(path: Path) -> Table:
+    """The first rows of a table in Parquet, a file or a folder of them.
+
+    Raises:
+        BadTableError: If it cannot be read.
+    """
+    file = parquet_files(path)[0]
+    columns = tuple(parquet_columns(file))
+    rows = pl.scan_parquet(file, glob=False).head(_LOOKED_AT).collect()
+    texts = [rows[name].cast(pl.String, strict=False).fill_null("") for name in columns]
+    sample = pl.DataFrame({str(place): text for place, text in enumerate(texts)})
+    return Table(path, Layout("", columns, (), 0), True, columns, sample)
 
 
 def _is_number(cell: str) -> bool:

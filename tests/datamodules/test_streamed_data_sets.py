@@ -104,6 +104,28 @@ def test_folder(times: folder.Times, tmp_path: Path) -> None:
         assert_same(Folder(str(root)), root / "work")
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_own_tables_in_parquet(parts: int, tmp_path: Path) -> None:
+    folder.make_folder_tree(tmp_path, media=False)
+    before = Folder(str(tmp_path)).read_tables()
+    place = in_parquet(tmp_path / "interactions.csv", parts)
+    in_parquet(tmp_path / "items.csv", 1)
+    data = Folder(str(tmp_path))
+    assert_same(data, tmp_path / "work")
+    after = data.read_tables()
+    np.testing.assert_array_equal(after.items_of, before.items_of)
+    assert after.items.equals(before.items)
+    assert after.users.to_list() == before.users.to_list()
+    assert "interactions.parquet (Parquet): user is 'user_id'" in "\n".join(after.report.lines())
+    assert len(data.table_files()) == parts + 1
+    named = Folder(str(tmp_path), interactions="interactions.parquet", items="items.parquet")
+    np.testing.assert_array_equal(named.read_tables().items_of, before.items_of)
+    whole = (file := sorted(place.glob("*"))[-1] if place.is_dir() else place).read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadTableError, match="Parquet"):
+        Folder(str(tmp_path)).read_tables()
+
+
 @pytest.mark.parametrize("release", get_args(amazon.Release))
 @pytest.mark.parametrize("kind", get_args(amazon.Kind))
 def test_amazon(release: amazon.Release, kind: amazon.Kind, tmp_path: Path) -> None:
@@ -125,7 +147,7 @@ def test_lines_of_users(tmp_path: Path) -> None:
 
 def in_parquet(file: Path, parts: int) -> Path:
     """The pairs of a CSV file as a folder of Parquet files, or one file."""
-    table = pl.read_csv(file)
+    table = pl.read_csv(file, schema_overrides={"item_id": pl.String, "title": pl.String})
     place = file.with_suffix(".parquet")
     if parts == 1:
         table.write_parquet(place)
