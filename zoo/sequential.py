@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.content import ContentRecommender
+from zoo.losses.full import FullKernel
 from zoo.losses.masked import MASKED_LOSSES, masked_loss
 from zoo.losses.next_item import SAMPLED, Loss, next_item_loss
 from zoo.losses.sampled import calibrated_power
@@ -29,6 +30,7 @@ class SequentialRecommender(ContentRecommender):
         loss: Training loss: ``in_batch`` (debiased in-batch softmax), ``bce``, ``bpr``, ``gbce`` (one sampled
             negative a position), ``last_bce`` (BCE at the last position only), ``full`` (softmax over the
             catalogue; for item ids and cached modalities, whose vectors cost little).
+        full_kernel: What computes ``full`` on a GPU: ``own``, or ``liger`` with the extra ``fused``.
         gbce_t: How far ``gbce`` calibrates: from 0, which is ``bce``, to 1.
         backbone: Sequence backbone, a name of ``zoo.sequence.create.BACKBONES``.
         backbone_args: Further arguments of the backbone.
@@ -45,6 +47,7 @@ class SequentialRecommender(ContentRecommender):
         dropout: float = 0.1,
         loss: Loss = "in_batch",
         gbce_t: float = 0.75,
+        full_kernel: FullKernel = "own",
         backbone: str = "sasrec",
         backbone_args: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401  # jsonargparse follows them to the base
@@ -55,6 +58,7 @@ class SequentialRecommender(ContentRecommender):
         self.dropout = dropout
         self.loss = loss
         self.gbce_t = gbce_t
+        self.full_kernel: FullKernel = full_kernel
         self.backbone = backbone
         self.backbone_args = dict(backbone_args or {})
         if self.width % n_heads:
@@ -157,14 +161,14 @@ class SequentialRecommender(ContentRecommender):
             item_ND: Vectors of the batch's distinct items.
             batch: Where the labels are.
         """
-        return next_item_loss(self.loss, user, item_ND, batch, self._beta())
+        return next_item_loss(self.loss, user, item_ND, batch, self._beta(), self.full_kernel)
 
     def hidden_item_loss(self, sequence: MaskedBackbone, item_ND: Tensor, batch: SequenceBatch) -> Tensor:
         """Hides items at random and compares what the backbone makes of their slots with them."""
         real_BS = batch.items_BS != 0
         hidden_BS = sequence.draw(real_BS)
         user_BSD = sequence(sequence.hide(item_ND[batch.slots_BS], hidden_BS), real_BS)
-        return masked_loss(self.loss, user_BSD, item_ND, batch, hidden_BS, self._beta())
+        return masked_loss(self.loss, user_BSD, item_ND, batch, hidden_BS, self._beta(), self.full_kernel)
 
     def _beta(self) -> float:
         """Power of ``gbce``, with one negative for each positive out of all other items."""

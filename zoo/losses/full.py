@@ -1,13 +1,17 @@
 """Softmax over the whole catalogue, in memory that does not grow with labels times items."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from zoo.losses.fused import fused_cross_entropy, untraced
+from zoo.losses.liger import liger_ce
 from zoo.losses.rows import mean_of, require_rows
+
+FullKernel = Literal["own", "liger"]
+"""What computes the softmax over the catalogue on a GPU."""
 
 UNTILED = 4096
 """Catalogue rows up to which nothing is gained by tiles."""
@@ -19,7 +23,13 @@ HELD_SCORES = 2**24
 """Scores kept of a block of rows until their sum over all items is known; 64 MB."""
 
 
-def full_ce(user_PD: Tensor, table_ID: Tensor, target_P: Tensor, weight_P: Tensor | None = None) -> Tensor:
+def full_ce(
+    user_PD: Tensor,
+    table_ID: Tensor,
+    target_P: Tensor,
+    weight_P: Tensor | None = None,
+    kernel: FullKernel = "own",
+) -> Tensor:
     """Cross-entropy of the next item against every item of the catalogue.
 
     Everything is in float32 whatever the autocast state; there is no second derivative.
@@ -29,6 +39,7 @@ def full_ce(user_PD: Tensor, table_ID: Tensor, target_P: Tensor, weight_P: Tenso
         table_ID: Item vectors of the whole catalogue; row 0 is padding and is no candidate.
         target_P: Catalogue ids of the next items.
         weight_P: 1 where a row counts and 0 where not; by default all do.
+        kernel: What computes it on a GPU; on a CPU it is our own form.
 
     Returns:
         Mean loss over the positions that count, a scalar.
@@ -40,8 +51,10 @@ def full_ce(user_PD: Tensor, table_ID: Tensor, target_P: Tensor, weight_P: Tenso
     >>> full_ce(torch.zeros(2, 3), torch.ones(5, 3), torch.tensor([1, 4])).exp()
     tensor(4.)
     """
+    require_rows(user_PD)
+    if kernel == "liger" and user_PD.is_cuda:
+        return liger_ce(user_PD, table_ID, target_P, weight_P)
     if user_PD.device.type == "cpu" and table_ID.shape[0] > UNTILED:
-        require_rows(user_PD)
         with torch.autocast("cpu", enabled=False):
             return _tiled_ce(user_PD.float(), table_ID.float(), target_P, weight_P)
     padding_P1 = target_P.new_zeros(target_P.shape[0], 1)

@@ -7,7 +7,7 @@ batch in which nothing happens to be hidden has a loss of 0.
 
 from torch import Tensor
 
-from zoo.losses.full import full_ce
+from zoo.losses.full import FullKernel, full_ce
 from zoo.losses.in_batch import debiased_ce
 from zoo.losses.rows import real_slots
 from zoo.losses.sampled import bpr, gbce
@@ -18,7 +18,13 @@ MASKED_LOSSES = frozenset({"in_batch", "bce", "bpr", "gbce", "full"})
 
 
 def masked_loss(
-    loss: str, user_BSD: Tensor, item_ND: Tensor, batch: SequenceBatch, hidden_BS: Tensor, beta: float = 1.0
+    loss: str,
+    user_BSD: Tensor,
+    item_ND: Tensor,
+    batch: SequenceBatch,
+    hidden_BS: Tensor,
+    beta: float = 1.0,
+    kernel: FullKernel = "own",
 ) -> Tensor:
     """A loss over the hidden slots of a batch.
 
@@ -30,6 +36,7 @@ def masked_loss(
             are rows of ``item_ND``.
         hidden_BS: True where an item is hidden.
         beta: Power of ``gbce``.
+        kernel: What computes ``full`` on a GPU.
 
     Returns:
         Mean over the hidden slots, a scalar; 0 where none is.
@@ -46,7 +53,7 @@ def masked_loss(
             own_RS = batch.slots_BS[rows_R // n_slots]
             return debiased_ce(user_RD, item_ND, target_R, own_RS, batch.slots_BS, batch.log_pop_BS, weight_R)
         case "full":
-            return full_ce(user_RD, item_ND, target_R, weight_R)
+            return full_ce(user_RD, item_ND, target_R, weight_R, kernel)
         case "bce" | "gbce" | "bpr":
             assert batch.negative_slots_BL is not None
             positive_RD, negative_RD = item_ND[target_R], item_ND[batch.negative_slots_BL.flatten()[rows_R]]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from zoo.losses.full import full_ce
+from zoo.losses.full import FullKernel, full_ce
 from zoo.losses.in_batch import in_batch_ce
 from zoo.losses.rows import newest_rows, target_slots
 from zoo.losses.sampled import bce, bpr, gbce
@@ -18,7 +18,12 @@ SAMPLED = frozenset({"bce", "last_bce", "bpr", "gbce"})
 
 
 def next_item_loss(
-    loss: Loss, user: Tensor, item_ND: Tensor, batch: SequenceBatch, beta: float = 1.0
+    loss: Loss,
+    user: Tensor,
+    item_ND: Tensor,
+    batch: SequenceBatch,
+    beta: float = 1.0,
+    kernel: FullKernel = "own",
 ) -> Tensor:
     """A loss over the real positions of a batch.
 
@@ -28,6 +33,7 @@ def next_item_loss(
         item_ND: Vectors of the batch's distinct items; of the catalogue for ``full``.
         batch: Where the labels and negatives are; ``slots_BS`` are rows of ``item_ND``.
         beta: Power of ``gbce``, see ``zoo.losses.sampled.calibrated_power``.
+        kernel: What computes ``full`` on a GPU.
 
     Returns:
         A scalar.
@@ -40,7 +46,8 @@ def next_item_loss(
         case "in_batch":
             return in_batch_ce(user_PD, item_ND, batch.slots_BS, batch.positions_P, batch.log_pop_BS)
         case "full":
-            return full_ce(user_PD, item_ND, target_slots(batch.slots_BS, batch.positions_P))
+            target_P = target_slots(batch.slots_BS, batch.positions_P)
+            return full_ce(user_PD, item_ND, target_P, kernel=kernel)
     assert batch.negative_slots_BL is not None
     positive_BL, negative_BL = batch.slots_BS[:, 1:], batch.negative_slots_BL
     if loss == "last_bce":
