@@ -103,6 +103,20 @@ def blocks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, n))
 
 
+def runs(offsets: npt.NDArray[np.int64]) -> Iterator[slice]:
+    """Consecutive slices of lines, of at most a block of elements each, or of one line that has more.
+
+    Args:
+        offsets: Line k has the elements ``offsets[k]:offsets[k + 1]``.
+    """
+    first = 0
+    while first < len(offsets) - 1:
+        past = int(np.searchsorted(offsets, offsets[first] + BLOCK, side="right")) - 1
+        past = max(past, first + 1)
+        yield slice(first, past)
+        first = past
+
+
 def counts_of(numbers: npt.NDArray[np.integer], n: int) -> npt.NDArray[np.int64]:
     """How often each of 0..n-1 occurs in an array that may be larger than the memory."""
     counts = np.zeros(n, dtype=np.int64)

@@ -161,6 +161,10 @@ class RecDataModule(KnownData, ABC):
         if not told:
             rank_zero_info(report_text(self.cache_name, catalogue.report, store))
 
+    def tables(self) -> Tables:
+        """All interactions, mapped; there after ``prepare_data``."""
+        return Tables.load(self._tables_folder())
+
     def setup(self, stage: str | None = None) -> None:
         """Opens what ``prepare_data`` left in the cache.
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from datamodules import array_files, event_sources
-from datamodules.array_files import ArrayWriter, collect, map_array
+from datamodules import event_sources
+from datamodules.array_files import ArrayWriter, collect, map_array, runs
 from datamodules.errors import BadTableError
 from datamodules.names import Codes, Names
 from datamodules.table_files import NEVER, histories_of, lines_of, pieces_of, wrong_columns
@@ -99,18 +99,16 @@ class StreamedLines:
         """Writes the known items; how many each line has."""
         codes = map_array(self._folder / "codes.npy")
         lengths = np.concatenate(self._lengths)
-        offsets, first = offsets_of(lengths), 0
+        offsets = offsets_of(lengths)
         with ArrayWriter(self._folder / "items.npy", np.int32) as items_of:
-            while first < len(lengths):
-                past = int(np.searchsorted(offsets, offsets[first] + array_files.BLOCK, side="right")) - 1
-                past = max(past, first + 1)
-                found = rows[codes[offsets[first] : offsets[past]]]
+            for lines in runs(offsets):
+                found = rows[codes[offsets[lines.start] : offsets[lines.stop]]]
                 known = found >= 0
                 if not known.all():
-                    line = np.repeat(np.arange(past - first), lengths[first:past])
-                    lengths[first:past] = np.bincount(line[known], minlength=past - first)
+                    n_lines = lines.stop - lines.start
+                    line = np.repeat(np.arange(n_lines), lengths[lines])
+                    lengths[lines] = np.bincount(line[known], minlength=n_lines)
                     found = found[known]
                 items_of.append(found)
-                first = past
         (self._folder / "codes.npy").unlink()
         return lengths

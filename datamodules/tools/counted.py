@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from datamodules.array_files import counts_of, runs
 from datamodules.base import RecDataModule
 from datamodules.mmrec import MMRec
 from datamodules.mmrec_files import read_layout
@@ -28,15 +29,16 @@ class Counted(NamedTuple):
 
 
 def count_histories(data: RecDataModule) -> Counted:
-    """Counts the tables, which are read once more: what is prepared keeps no times."""
-    tables = data.read_tables()
-    lengths_U = np.diff(tables.offsets)
-    user_E = np.repeat(np.arange(len(lengths_U), dtype=np.int64), lengths_U)
-    n_items = len(tables.items)
-    key_E = user_E * n_items + tables.items_of
-    key_E.sort()  # users are in order already: many times faster than a search for distinct values
-    repeats = int((key_E[1:] == key_E[:-1]).sum())
-    counts_I = np.bincount(tables.items_of, minlength=n_items)
+    """Counts the tables, some users at a time; there after ``prepare_data``."""
+    tables = data.tables()
+    lengths_U, n_items, repeats = np.diff(tables.offsets), len(tables.items), 0
+    for users in runs(tables.offsets):
+        of_E = tables.items_of[tables.offsets[users.start] : tables.offsets[users.stop]]
+        user_E = np.repeat(np.arange(users.stop - users.start), lengths_U[users])
+        key_E = user_E * n_items + of_E
+        key_E.sort()  # users are in order already: many times faster than a search for distinct values
+        repeats += int((key_E[1:] == key_E[:-1]).sum())
+    counts_I = counts_of(tables.items_of, n_items)
     return Counted(data.cache_name, lengths_U, counts_I, repeats, tables.times_of)
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from datamodules import array_files
-from datamodules.array_files import collect, counts_of, file_of, map_array, save_array, within
+from datamodules.array_files import collect, counts_of, file_of, map_array, runs, save_array, within
 from datamodules.histories import TrainWindows
 from datamodules.sampler import EpochRows
 from datamodules.splits import Split, Windowing, Windows, leave_two_out
@@ -47,6 +47,8 @@ def test_ranges_and_counts_in_blocks(block: int, monkeypatch: pytest.MonkeyPatch
     expected = np.concatenate([array[start:stop] for start, stop in zip(starts, stops, strict=True)])
     np.testing.assert_array_equal(np.concatenate(list(within(array, starts, stops))), expected)
     np.testing.assert_array_equal(counts_of(array, 11), np.bincount(array, minlength=11))
+    lines = list(runs(np.concatenate([[0], edges])))
+    assert [line for some in lines for line in range(some.start, some.stop)] == list(range(len(edges)))
 
 
 def some_tables(n: int = 3000) -> Tables:
