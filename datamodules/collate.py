@@ -8,7 +8,7 @@ import torch
 
 from datamodules.histories import EvalRows, Ids, TrainRows
 from datamodules.pairs import PairRows
-from zoo.types import EvalBatch, ItemSource, LengthGroups, PairBatch, SequenceBatch
+from zoo.types import Content, EvalBatch, ItemSource, LengthGroups, PairBatch, SequenceBatch
 
 
 def log_popularity(counts_I: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -36,6 +36,7 @@ def distinct(*ids: Ids) -> tuple[Ids, list[Ids]]:
 
 ALIKE = 2 / 3
 """Least length in a group, in shares of its longest: so groups are few, and little of them is padding."""
+TOKEN_STEP = 4
 
 
 def length_groups(length_B: Ids) -> LengthGroups:
@@ -63,6 +64,25 @@ def length_groups(length_B: Ids) -> LengthGroups:
     return LengthGroups(tuple(sizes), torch.from_numpy(newest_B))
 
 
+def trimmed(content: dict[str, Content]) -> dict[str, Content]:
+    """Cuts tokens to the longest of the batch, which changes no vector: what is cut is padding.
+
+    To a multiple of ``TOKEN_STEP``, so that there are few shapes.
+
+    >>> tokens_NT = torch.full((2, 30), -1)
+    >>> tokens_NT[1, :9] = 5
+    >>> trimmed({"text": {"tokens": tokens_NT}})["text"]["tokens"].shape
+    torch.Size([2, 12])
+    """
+    for modality, part in content.items():
+        tokens_NT = part.get("tokens")
+        if tokens_NT is not None and len(tokens_NT):
+            longest = int(np.flatnonzero(np.any(tokens_NT.numpy() >= 0, axis=0)).max(initial=0)) + 1
+            kept = -(-longest // TOKEN_STEP) * TOKEN_STEP
+            content = {**content, modality: {**part, "tokens": tokens_NT[:, :kept]}}
+    return content
+
+
 class SequenceCollate:
     """Makes a ``SequenceBatch``.
 
@@ -87,7 +107,7 @@ class SequenceCollate:
             unique_N=torch.from_numpy(unique_N),
             slots_BS=torch.from_numpy(slots[0]),
             negative_slots_BL=None if rows.negatives_BL is None else torch.from_numpy(slots[1]),
-            content=self.items.content(unique_N, self.modalities),
+            content=trimmed(self.items.content(unique_N, self.modalities)),
             log_pop_BS=torch.from_numpy(self.log_pop_I[rows.items_BS]),
             positions_P=torch.from_numpy(np.flatnonzero(rows.items_BS[:, :-1])),
             groups=length_groups(np.count_nonzero(rows.items_BS[:, :-1], axis=1)),
@@ -117,7 +137,7 @@ class PairCollate:
             unique_N=torch.from_numpy(unique_N),
             item_slots_B=torch.from_numpy(item_slots_B),
             negative_slots_B=torch.from_numpy(negative_slots_B),
-            content=self.items.content(unique_N, self.modalities),
+            content=trimmed(self.items.content(unique_N, self.modalities)),
         )
 
 

@@ -7,7 +7,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from datamodules.collate import PairCollate, SequenceCollate, distinct, eval_collate, log_popularity
+from datamodules.collate import (
+    PairCollate,
+    SequenceCollate,
+    distinct,
+    eval_collate,
+    log_popularity,
+    trimmed,
+)
 from datamodules.histories import EvalWindows, TrainWindows, trim_left
 from datamodules.pairs import TrainPairs
 from datamodules.sampler import EpochRows
@@ -29,7 +36,7 @@ class CountingSource:
         """No disk."""
 
     def content(self, ids_N: npt.NDArray[np.int64], modalities: Sequence[str]) -> dict[str, Content]:
-        return {modality: {"tokens": torch.from_numpy(ids_N)} for modality in modalities}
+        return {modality: {"row": torch.from_numpy(ids_N)} for modality in modalities}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def test_sequence_batches(windows: Windows, source: CountingSource) -> None:
         assert (batch.unique_N.diff() > 0).all()
         assert (batch.unique_N[batch.slots_BS] == batch.items_BS).all()
         assert (batch.unique_N[batch.negative_slots_BL] == batch.negatives_BL).all()
-        assert (batch.content["text"]["tokens"] == batch.unique_N).all()
+        assert (batch.content["text"]["row"] == batch.unique_N).all()
         assert (batch.log_pop_BS.numpy() == log_pop_I[batch.items_BS.numpy()]).all()
         assert batch.log_pop_BS.dtype == torch.float32
         has_next_BL = (batch.items_BS[:, :-1] > 0) & (batch.items_BS[:, 1:] > 0)
@@ -128,7 +135,7 @@ def test_pairs_are_the_training_windows() -> None:
     batch = PairCollate(CountingSource(split.windows.train_counts(len(kept) + 1)), ["image"])(rows)
     assert (batch.unique_N[batch.item_slots_B] == batch.item_B).all()
     assert (batch.unique_N[batch.negative_slots_B] == batch.negative_B).all()
-    assert (batch.content["image"]["tokens"] == batch.unique_N).all()
+    assert (batch.content["image"]["row"] == batch.unique_N).all()
     assert batch.unique_N[0] == 0
 
 
@@ -172,3 +179,16 @@ def test_groups_hold_every_user_in_slots_of_its_own(windows: Windows, source: Co
         assert newest[-1] == n_slots - 1
         assert (length_B[order] <= own).all()
         assert (length_B[order] >= own * 2 / 3).all()
+
+
+@pytest.mark.parametrize(("longest", "width"), [(1, 4), (4, 4), (5, 8), (10, 10), (0, 4)])
+def test_tokens_are_cut_to_the_longest_title_of_the_batch(longest: int, width: int) -> None:
+    tokens_NT = torch.full((3, 10), -1, dtype=torch.int32)
+    tokens_NT[2, :longest] = 7
+    pixels = torch.zeros(3, 2)
+    content = {"text": {"tokens": tokens_NT, "present": torch.ones(3)}, "image": {"pixels": pixels}}
+    cut = trimmed(content)
+    assert torch.equal(cut["text"]["tokens"], tokens_NT[:, :width])
+    assert cut["text"]["present"] is content["text"]["present"]
+    assert cut["image"] is content["image"]
+    assert content["text"]["tokens"] is tokens_NT
