@@ -23,7 +23,7 @@ from zoo.encoders.item_id import ItemId
 from zoo.encoders.tower import mean_tokens
 from zoo.features import Kind
 from zoo.optim import Rates
-from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds
+from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds, PairBatch, SequenceBatch
 
 
 class ContentRecommender(CachingRecommender):
@@ -234,6 +234,17 @@ class ContentRecommender(CachingRecommender):
         pooled_ND = mean_tokens(tokens_NTD, mask_NT)
         return encoded._replace(pooled_ND=pooled_ND, tokens_NTD=tokens_NTD, mask_NT=mask_NT)
 
+    def trimmed(self, content: dict[str, Content]) -> dict[str, Content]:
+        """Prepared content, still on the host, without padding that its tower would only skip."""
+        return {m: self.encoder(m).trim(part) if m in self.specs else part for m, part in content.items()}
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401
+        """Cuts titles to the longest of the batch while they are on the host."""
+        batch = super().on_before_batch_transfer(batch, dataloader_idx)
+        if isinstance(batch, SequenceBatch | PairBatch) and batch.content:
+            return batch._replace(content=self.trimmed(batch.content))
+        return batch
+
     def catalogue_chunks(
         self, title: str, modalities: list[str], together: bool = False
     ) -> Iterator[tuple[Tensor, dict[str, Content]]]:
@@ -251,7 +262,7 @@ class ContentRecommender(CachingRecommender):
             stop = min(start + self.item_chunk, self.items.n_items)
             ids_N = np.concatenate([[0], np.arange(start, stop)])
             rows_N = torch.from_numpy(ids_N)
-            content = {**self.items.content(ids_N, modalities), **self.staged_rows(rows_N)}
+            content = {**self.trimmed(self.items.content(ids_N, modalities)), **self.staged_rows(rows_N)}
             yield (
                 rows_N.to(self.device),
                 {

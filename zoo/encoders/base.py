@@ -129,6 +129,13 @@ class Encoder(nn.Module, ABC):
         What no prefix covers (a final norm) counts as the top and is trained with any block.
         """
 
+    def trim(self, content: Content) -> Content:
+        """Prepared content, still on the host, without what all its items leave empty; by default all of it.
+
+        Must change no vector.
+        """
+        return content
+
     @abstractmethod
     def forward(self, content: Content) -> Encoded:
         """Encodes N items."""

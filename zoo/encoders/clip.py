@@ -19,8 +19,9 @@ from zoo.encoders.clip_image import ClipImageEncoder, block_names, clip_size
 from zoo.encoders.hub import ask_hub, ways_out
 from zoo.encoders.image import ImageTransform
 from zoo.encoders.missing import near_names
-from zoo.encoders.text import PAD, TextTransform
+from zoo.encoders.text import TextTransform
 from zoo.encoders.tower import EmbeddingOutput, Tower, kept_states, last_token, mean_tokens, stack_states
+from zoo.encoders.trim import PAD, trim_tokens
 from zoo.encoders.weights import load_weights
 from zoo.types import Content
 
@@ -97,6 +98,11 @@ class ClipTextEncoder(Tower):
         device = next(self.parameters()).device
         tokens = torch.arange(3, dtype=torch.int32, device=device)[None] % self.network.vocab_size
         return {"tokens": tokens, "present": torch.ones(1, dtype=torch.bool, device=device)}
+
+    def trim(self, content: Content) -> Content:
+        """Titles cut to the longest, where no token sees what comes later."""
+        causal = self.network.attn_mask is not None
+        return trim_tokens(content) if causal and "tokens" in content else content
 
     def forward(self, content: Content) -> Encoded:
         """Encodes ``tokens`` (N, T) int32, -1 after each title; T is at most the model's context length."""

@@ -76,7 +76,10 @@ class ImageTower(TokenTower):
 
     def normalised(self, content: Content) -> Tensor:
         """Pixels 0..255 as -1..1 in the type of the weights."""
-        return centred(content["pixels"], next(self.network.parameters()).dtype)
+        pixels = content["pixels"]
+        if self.maps:  # convolutions keep the order of their input; it is changed while a pixel is a byte
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return centred(pixels, next(self.network.parameters()).dtype)
 
     def choose_pool(self) -> None:
         """Settles how tokens are pooled, once it is known what stands before the patches.

@@ -24,13 +24,12 @@ from zoo.encoders.base import Encoded, EncoderSpec
 from zoo.encoders.hub import build_network, find_blocks, from_hub, plain_config, read_config
 from zoo.encoders.kinds import is_encoder_decoder
 from zoo.encoders.tower import Tower, evaluating, kept_states, last_token, mean_tokens, stack_states
+from zoo.encoders.trim import PAD, ignores_padding, trim_tokens
 from zoo.encoders.words import WordTokenizer
 from zoo.types import Content
 
 log = logging.getLogger(__name__)
 
-PAD = -1
-"""Marks the end of a title in token matrices, whatever the tower's own padding id is."""
 _CLASS_SEGMENT = 2
 """Segment of XLNet's class token; a title is segment 0."""
 
@@ -124,17 +123,6 @@ class TextTransform:
         return {"tokens": tokens_NT}
 
 
-def trim_tokens(content: Content) -> Content:
-    """Cuts a text content to its longest real title; for the host, before the transfer to the device.
-
-    Changes no vector: what is cut is padding.
-    """
-    tokens_NT = content["tokens"]
-    real_T = (tokens_NT != PAD).any(dim=0)
-    longest = int(real_T.nonzero().max()) + 1 if bool(real_T.any()) else 1
-    return {**content, "tokens": tokens_NT[:, :longest]}
-
-
 class TextEncoder(Tower):
     """A transformers text tower.
 
@@ -150,8 +138,6 @@ class TextEncoder(Tower):
         ValueError: A pooling that says nothing about the title, or more tokens than the network has
             positions.
     """
-
-    trim_tokens = staticmethod(trim_tokens)
 
     def __init__(self, network: nn.Module, config: PretrainedConfig, spec: EncoderSpec) -> None:
         super().__init__(network, spec)
@@ -169,6 +155,7 @@ class TextEncoder(Tower):
         self.keep = kept_states(spec, self.depth)
         self.width = self.measure()
         self._check_length(config)
+        self.trims = self._trims()
 
     @classmethod
     def of(cls, spec: EncoderSpec, pretrained: bool = True) -> "TextEncoder":
@@ -248,6 +235,15 @@ class TextEncoder(Tower):
                 f"max_tokens={length}: {self.spec.name!r} has no positions for so long a title "
                 f"(max_position_embeddings is {positions}). Set max_tokens below that."
             ) from error
+
+    def _trims(self) -> bool:
+        tokens_1T = self.blank()["tokens"][:, : self.spec.max_tokens]
+        with evaluating(self):
+            return ignores_padding(lambda content: self(content).pooled_ND, tokens_1T, self.spec.max_tokens)
+
+    def trim(self, content: Content) -> Content:
+        """Titles cut to the longest, unless the network reads padding."""
+        return trim_tokens(content) if self.trims and "tokens" in content else content
 
     def transform(self) -> TextTransform:
         """Lower-cased titles through the tower's tokenizer."""

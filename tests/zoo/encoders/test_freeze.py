@@ -53,6 +53,34 @@ def test_unread_parts_are_frozen() -> None:
     assert all("post_layernorm" in name for name in frozen)
 
 
+def kept_bytes(encoder: Tower) -> int:
+    """What a forward pass in training keeps for the backward one, parameters aside."""
+    own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = encoder.train()(content(encoder))
+    del output
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "vit", "timm/vit_tiny_patch16_224", "videomae", "whisper"])
+def test_frozen_lower_blocks_keep_no_activations(name: str) -> None:
+    kept = {}
+    for tune in ("all", 1, "none"):
+        encoder = build(name)
+        freeze(encoder, tune)
+        kept[tune] = kept_bytes(encoder)
+    assert kept["none"] == 0
+    assert kept[1] < 0.7 * kept["all"], "one of two blocks, and no embedding"
+
+
 def test_a_frozen_tower_stays_in_evaluation() -> None:
     encoder = build("bert")
     freeze(encoder, "none")

