@@ -22,7 +22,7 @@ from benchmarks.goals import goal_lines
 from benchmarks.inputs import input_rows
 from benchmarks.measure import Row, machine, quiet
 from benchmarks.peers.environments import Environments
-from benchmarks.peers.gate import gate_rows, movielens_100k
+from benchmarks.peers.gate import Rules, gate_rows, movielens_100k
 from benchmarks.peers.protocol import Setting
 from benchmarks.peers.rows import evaluation_row, shape_histories, training_row
 from benchmarks.start import start_rows
@@ -104,7 +104,9 @@ QUICK = Plan(
 )
 
 
-def measure(plan: Plan, kinds: Sequence[str], folder: Path, environments: Environments) -> Iterator[Row]:
+def measure(
+    plan: Plan, kinds: Sequence[str], folder: Path, environments: Environments, gate: Path | None
+) -> Iterator[Row]:
     """The rows of some kinds, one after the other.
 
     Args:
@@ -112,6 +114,7 @@ def measure(plan: Plan, kinds: Sequence[str], folder: Path, environments: Enviro
         kinds: Out of ``KINDS`` and ``PEER_KINDS``.
         folder: For generated data; may be empty.
         environments: Of the other libraries.
+        gate: Where the gate keeps what is finished; below ``folder`` by default.
     """
     yield from measure_ours(plan, kinds, folder)
     if "peers" in kinds:
@@ -123,7 +126,8 @@ def measure(plan: Plan, kinds: Sequence[str], folder: Path, environments: Enviro
         yield evaluation_row(plan.evaluated, "mini", folder / "peers-evaluation", environments, turns)
     if "gate" in kinds:
         ratings = movielens_100k(environments)
-        yield from gate_rows(ratings, folder / "gate", environments, plan.seeds, most=plan.epochs)
+        rules = Rules(most=plan.epochs, seeds=tuple(range(plan.seeds)))
+        yield from gate_rows(ratings, folder / "gate", environments, rules, gate or folder / "kept")
 
 
 def measure_ours(plan: Plan, kinds: Sequence[str], folder: Path) -> Iterator[Row]:
@@ -199,6 +203,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=Path(sys.executable),
         help="interpreter to make them with; default: this one",
     )
+    parser.add_argument(
+        "--gate",
+        type=Path,
+        help="folder for finished parts of the quality gate: one that was stopped goes on",
+    )
     parser.add_argument("--threads", type=int, default=1, help="PyTorch's CPU threads; default: 1")
     parser.add_argument("--out", type=Path, help="file for the JSON; it is printed without")
     options = parser.parse_args(argv)
@@ -221,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         plan, peers = QUICK if options.quick else FULL, Environments(options.peers, options.peers_python)
-        for row in measure(plan, options.kinds, Path(folder), peers):
+        for row in measure(plan, options.kinds, Path(folder), peers, options.gate):
             print("\n".join(table_lines(row)), flush=True)
             report["rows"].append(row.plain())
     report["machine"]["load_1min_at_end"] = machine()["load_1min"]

@@ -13,7 +13,7 @@ from benchmarks.goals import GOALS, MISSING, goal_lines
 from benchmarks.measure import Unequal
 from benchmarks.peers.contender import Contender, Entry, WorkerError, running
 from benchmarks.peers.environments import PEERS, STAMP, Environments
-from benchmarks.peers.gate import gate_rows
+from benchmarks.peers.gate import Rules, gate_rows
 from benchmarks.peers.histories import Histories
 from benchmarks.peers.judge import gains, paired_interval, ranks
 from benchmarks.peers.protocol import Channel, Pacer, Setting, Stage
@@ -87,9 +87,8 @@ def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
 
 
 def test_the_gate_stops_behind_the_best_epoch_and_judges_its_scores(tmp_path: Path) -> None:
-    rows = gate_rows(
-        some_histories(), tmp_path / "gate", NOWHERE, seeds=2, entries=FAKES, patience=3 * BATCHES
-    )
+    rules, kept = Rules(FAKES, patience=3 * BATCHES, seeds=(0, 1)), tmp_path / "kept"
+    rows = gate_rows(some_histories(), tmp_path / "gate", NOWHERE, rules, kept)
     quality, reach, best, rates = rows
     assert quality.rates["ours"] == quality.rates["other"]
     assert quality.rates["ours"].median >= 0.5  # half of the users' targets are ahead
@@ -100,6 +99,9 @@ def test_the_gate_stops_behind_the_best_epoch_and_judges_its_scores(tmp_path: Pa
     assert rates.rates["ours"].median > 0
     steps = (tmp_path / "gate" / "0" / ORDER).read_text("utf-8")
     assert steps.count("0") == steps.count("1") == BATCHES * (BEST + 3)
+    again = gate_rows(some_histories(), tmp_path / "again", NOWHERE, rules, kept)
+    assert [row.plain() for row in again] == [row.plain() for row in rows]
+    assert not (tmp_path / "again" / "0" / ORDER).exists()
 
 
 def test_wrong_metrics_end_an_evaluation(tmp_path: Path) -> None:

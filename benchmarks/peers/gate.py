@@ -4,8 +4,8 @@ On MovieLens-100K, which RecBole's wheel ships, everybody trains until validatio
 steps. One evaluator ranks everybody's scores of the same targets; CPU time is that of training alone.
 """
 
+import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +61,19 @@ class Course:
     test_U: Floats = field(default_factory=lambda: np.zeros(0))
     """NDCG@10 of every user's test target at the best epoch."""
 
+    def save(self, path: Path) -> None:
+        """Writes a finished one."""
+        plain = {**vars(self), "test_U": self.test_U.tolist()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plain), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Course":
+        """Reads one."""
+        plain = json.loads(path.read_text("utf-8"))
+        points = [Point(*values) for values in plain["points"]]
+        return cls(points, plain["rates"], plain["best"], np.array(plain["test_U"]))
+
     @property
     def seconds(self) -> float:
         """CPU time of training so far."""
@@ -115,26 +128,31 @@ def train_epoch(contender: Contender, course: Course, judge: Judge) -> None:
     )
 
 
-def courses(
-    histories: Histories,
-    folder: Path,
-    environments: Environments,
-    seed: int,
-    entries: Sequence[Entry],
-    patience: int,
-    most: int,
-) -> dict[str, Course]:
-    """Everybody's way to their best epoch, in turns of an epoch.
+class Rules(NamedTuple):
+    """Who takes part in the gate, and how long."""
+
+    entries: tuple[Entry, ...] = GATED
+    patience: int = 80
+    """Steps without a better validation after which a contender is done."""
+    most: int = 200
+    """Epochs at most."""
+    seeds: tuple[int, ...] = (0,)
+
+
+def run_courses(
+    histories: Histories, folder: Path, environments: Environments, seed: int, rules: Rules, kept: Path
+) -> None:
+    """Goes everybody's way to their best epoch, in turns of an epoch; those that are kept are not run again.
 
     Args:
         histories: All interactions.
         folder: Empty, for files of all.
         environments: Of the libraries.
         seed: Of everybody.
-        entries: Who takes part.
-        patience: Steps without a better validation after which a contender is done.
-        most: Epochs at most.
+        rules: Who takes part, and how long.
+        kept: Where finished ones are written.
     """
+    entries = [entry for entry in rules.entries if not course_file(kept, entry.name, seed).exists()]
     folder.mkdir(parents=True)
     setting = Setting(folder / "histories.npz", folder, seed=seed)
     histories.last(setting.max_len + EXTRA).save(setting.data)
@@ -146,33 +164,43 @@ def courses(
             contender = min(active, key=lambda one: found[one.name].seconds)
             course = found[contender.name]
             train_epoch(contender, course, judge)
-            if course.stale(patience) or len(course.points) == most:
+            if course.stale(rules.patience) or len(course.points) == rules.most:
                 contender.stop()
                 active.remove(contender)
-    return found
+                course.save(course_file(kept, contender.name, seed))
+
+
+def course_file(kept: Path, name: str, seed: int) -> Path:
+    """Where a contender's course is kept."""
+    return kept / f"{name} {seed}.json"
 
 
 def gate_rows(
     histories: Histories,
     folder: Path,
     environments: Environments,
-    seeds: int,
-    entries: Sequence[Entry] = GATED,
-    patience: int = 80,
-    most: int = 200,
+    rules: Rules,
+    kept: Path,
 ) -> list[Row]:
-    """Quality, time to a common quality, and speed, over several seeds."""
-    runs = [
-        courses(histories, folder / str(seed), environments, seed, entries, patience, most)
-        for seed in range(seeds)
-    ]
-    names = [entry.name for entry in entries]
+    """Quality, time to a common quality, and speed, over several seeds.
+
+    Args:
+        histories: All interactions.
+        folder: Empty, for files of all.
+        environments: Of the libraries.
+        rules: Who takes part, and how long.
+        kept: Where finished courses are; a gate that was stopped goes on there.
+    """
+    for seed in rules.seeds:
+        run_courses(histories, folder / str(seed), environments, seed, rules, kept)
+    names = [entry.name for entry in rules.entries]
+    runs = [{name: Course.load(course_file(kept, name, seed)) for name in names} for seed in rules.seeds]
     common = NEAR * min(run[name].points[run[name].best].validation for run in runs for name in names)
     shape: dict[str, float | int | str] = {
         "users": histories.n_users,
         "items": histories.n_items,
         "interactions": len(histories.items),
-        "seeds": seeds,
+        "seeds": len(rules.seeds),
     }
     case = f"{histories.n_users:,} users"
     check = "one evaluator, the same targets, the whole catalogue, all of the history hidden"
