@@ -2,10 +2,11 @@
 
     python -m benchmarks.scale --interactions 100_000_000 --out /tmp/scale
 
-generates a set of MicroLens' layout (about 29 interactions a user, items by Zipf's law, milliseconds that rise
-but for a day or so), prepares it through the data module, and draws the first 1,000 batches of an epoch. Every
-stage is a process of its own, whose memory is looked at from outside, that of its children included. Resident
-memory counts mapped pages of files, which the system takes back when it needs room; anonymous memory does not.
+generates a set of MicroLens' layout (about 29 interactions a user, items by Zipf's law, milliseconds that
+rise but for a day or so), prepares it through the data module, and draws the first 1,000 batches of an epoch.
+Every stage is a process of its own, whose memory is looked at from outside, with that of its children. The
+resident part counts mapped pages of files, which the system takes back when it needs room; the anonymous part
+does not.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from benchmarks.measure import machine, quiet
 from datamodules.cache import check_space
 from datamodules.errors import size_text
 from datamodules.microlens import MicroLens
+from datamodules.stream import SPILLED
 from zoo.types import ModelNeeds
 
 Form = Literal["csv", "parquet"]
@@ -230,7 +232,7 @@ def measure(size: Size, folder: Path, form: Form) -> dict[str, Any]:
         "form": form,
         "batch_size": BATCH,
     }
-    for stage in ("generate", "prepare", "draw"):
+    for stage in ("generate", "prepare", "draw")[int(raw.exists()) :]:
         command = [sys.executable, "-m", "benchmarks.scale", "--interactions", str(size.interactions)]
         command += ["--out", str(folder), "--form", form, "--stage", stage]
         report[stage] = watched(command, folder)
@@ -275,7 +277,8 @@ def main() -> None:
     parser.add_argument("--interactions", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, default=Path("runs/scale"), help="folder for data and report")
     parser.add_argument("--form", choices=("csv", "parquet"), default="parquet")
-    parser.add_argument("--keep", action="store_true", help="leave the data there")
+    keep = "leave the data; raw files that are there are used"
+    parser.add_argument("--keep", action="store_true", help=keep)
     parser.add_argument("--stage", choices=("generate", "prepare", "draw"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     size, raw = Size(asked.interactions), asked.out / "MicroLens"
@@ -288,10 +291,10 @@ def main() -> None:
         }
         print(json.dumps(stages[asked.stage]()))
         return
-    if raw.exists():
-        parser.error(f"{raw} is there already: name another folder or delete it.")
+    if (raw / ".mmzoo").exists():
+        parser.error(f"{raw} is prepared already: name another folder or delete it.")
     asked.out.mkdir(parents=True, exist_ok=True)
-    check_space(asked.out, DISK[asked.form] * size.interactions)
+    check_space(asked.out, (SPILLED if raw.exists() else DISK[asked.form]) * size.interactions)
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
         report = measure(size, asked.out, asked.form)

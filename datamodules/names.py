@@ -9,11 +9,13 @@ Codes = npt.NDArray[np.uint32]
 NONE = np.uint32(2**32 - 1)
 """The code of what has no name."""
 _SMALL = 2**24
+_TABLE = 2**27
+"""Numbers below this have a table of codes that fits beside data of any size: half a gigabyte."""
 
 
 def factorise(names: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Codes 0.. in order of first appearance, and the stripped names; null where there is no name."""
-    if (numbers := as_numbers(names, len(names))) is not None:
+    if (numbers := as_numbers(names, _SMALL + 8 * len(names))) is not None:
         first = np.full(int(numbers.max(initial=0)) + 1, -1, dtype=np.int64)
         first[numbers[::-1]] = np.arange(len(numbers))[::-1]  # of several writes the last stands
         values = np.flatnonzero(first >= 0)
@@ -30,20 +32,20 @@ def factorise(names: pl.Series) -> tuple[pl.Series, pl.Series]:
     return mapped.gather(codes), clean
 
 
-def as_numbers(names: pl.Series, seen: int) -> npt.NDArray[np.int64] | None:
+def as_numbers(names: pl.Series, limit: int) -> npt.NDArray[np.int64] | None:
     """The names as numbers where all are small whole numbers written the usual way: faster to tell apart.
 
     Where any is not (``007`` is another name than ``7``) there is no answer.
 
     Args:
         names: Strings or whole numbers.
-        seen: Names there have been; how large a small number is depends on it.
+        limit: The largest number that is small.
     """
     numbers = names.cast(pl.Int64, strict=False)
     if numbers.null_count() or numbers.is_empty():
         return None
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
-    if low < 0 or high > _SMALL + 8 * seen:
+    if low < 0 or high > limit:
         return None
     if names.dtype == pl.String and not (numbers.cast(pl.String) == names).all():
         return None
@@ -62,7 +64,6 @@ class Names:
 
     def __init__(self, strip: bool) -> None:
         self.strip = strip
-        self._seen = 0
         self._known = 0
         self._code_of: Codes = np.full(1024, NONE)
         """Code of each number, or of each category."""
@@ -80,9 +81,8 @@ class Names:
         Args:
             names: Strings or whole numbers.
         """
-        self._seen += len(names)
         if self._categories is None:
-            numbers = as_numbers(names, self._seen)
+            numbers = as_numbers(names, _TABLE)
             if numbers is not None:
                 codes, new = self._coded(numbers)
                 self._numbers.append(new)
