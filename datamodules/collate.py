@@ -34,34 +34,7 @@ def distinct(*ids: Ids) -> tuple[Ids, list[Ids]]:
     return unique_N, slots
 
 
-ALIKE = 2 / 3
-"""Least length in a group, in shares of its longest: so groups are few, and little of them is padding."""
 TOKEN_STEP = 4
-
-
-def length_groups(length_B: Ids) -> LengthGroups:
-    """Groups users whose histories are about equally long, shorter ones first.
-
-    Args:
-        length_B: How long they are.
-
-    >>> length_groups(np.array([6, 1, 10, 6]))
-    LengthGroups(sizes=((1, 1), (2, 6), (1, 10)), newest_B=tensor([ 6,  0, 22, 12]))
-    """
-    order_B = np.argsort(length_B, kind="stable")
-    rising_B = length_B[order_B]
-    sizes = []
-    stop = len(rising_B)
-    while stop:
-        longest = int(rising_B[stop - 1])
-        start = int(np.searchsorted(rising_B[:stop], ALIKE * longest, side="left"))
-        sizes.append((stop - start, longest))
-        stop = start
-    sizes.reverse()
-    slots_B = np.repeat([slots for _, slots in sizes], [users for users, _ in sizes])
-    newest_B = np.empty_like(order_B)
-    newest_B[order_B] = np.cumsum(slots_B) - 1
-    return LengthGroups(tuple(sizes), torch.from_numpy(newest_B))
 
 
 def trimmed(content: dict[str, Content]) -> dict[str, Content]:
@@ -110,7 +83,7 @@ class SequenceCollate:
             content=trimmed(self.items.content(unique_N, self.modalities)),
             log_pop_BS=torch.from_numpy(self.log_pop_I[rows.items_BS]),
             positions_P=torch.from_numpy(np.flatnonzero(rows.items_BS[:, :-1])),
-            groups=length_groups(np.count_nonzero(rows.items_BS[:, :-1], axis=1)),
+            groups=LengthGroups.of(np.count_nonzero(rows.items_BS[:, :-1], axis=1)),
         )
 
 

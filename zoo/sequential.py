@@ -14,10 +14,10 @@ from zoo.losses.full import FullKernel
 from zoo.losses.masked import MASKED_LOSSES, masked_loss
 from zoo.losses.next_item import SAMPLED, Loss, next_item_loss
 from zoo.losses.sampled import calibrated_power
-from zoo.sequence.base import MaskedBackbone, is_masked, is_packing
+from zoo.sequence.base import MaskedBackbone, PackingBackbone, is_masked, is_packing
 from zoo.sequence.create import backbone_class, create_backbone
 from zoo.sequence.layout import Layout
-from zoo.types import CatalogSpec, EvalBatch, ModelNeeds, SequenceBatch
+from zoo.types import CatalogSpec, EvalBatch, LengthGroups, ModelNeeds, SequenceBatch
 
 
 class SequentialRecommender(ContentRecommender):
@@ -177,7 +177,20 @@ class SequentialRecommender(ContentRecommender):
 
     def user_vectors(self, batch: EvalBatch, table_ID: Tensor) -> Tensor:
         """State of the backbone after the last item of the history."""
+        on_host = table_ID.device.type == "cpu" and not (self.training or self.compile_parts)
+        if on_host and is_packing(self.sequence):
+            return self._packed_vectors(self.sequence, batch.history_BL, table_ID)
         item_BLD, real_BL = table_ID[batch.history_BL], batch.history_BL != 0
         if is_masked(self.sequence):
             return self.sequence.next_state(item_BLD, real_BL).float()
         return cast(Tensor, self.sequence(item_BLD, real_BL))[:, -1].float()
+
+    @staticmethod
+    def _packed_vectors(sequence: PackingBackbone, history_BL: Tensor, table_ID: Tensor) -> Tensor:
+        """The same without padding; to find it costs nothing where the host has the histories."""
+        real_BL = history_BL != 0
+        real_BL[:, -1] = True  # an empty history is one padding item, as it is for ``forward``
+        positions_P = real_BL.flatten().nonzero()[:, 0]
+        groups = LengthGroups.of(real_BL.sum(1).numpy())
+        layout = Layout.of(positions_P, history_BL.shape[0], history_BL.shape[1], *groups)
+        return sequence.newest(table_ID[history_BL.flatten()[positions_P]], layout).float()

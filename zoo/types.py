@@ -19,10 +19,11 @@ Item ids are 1..I-1 and 0 is padding; sequences are left-padded, everywhere.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 Negatives = Literal["none", "positions", "slots"]
@@ -109,6 +110,10 @@ class SequenceBatch(NamedTuple):
     """Its users by the length of their inputs; None where that was not looked at."""
 
 
+ALIKE = 2 / 3
+"""Least length in a group, in shares of its longest: so groups are few, and little of them is padding."""
+
+
 class LengthGroups(NamedTuple):
     """The users of a batch in groups of about equally long histories, not padded to the longest of all.
 
@@ -119,6 +124,31 @@ class LengthGroups(NamedTuple):
     """Users and slots a user of every group. Plain numbers, so that no step asks the device for them."""
     newest_B: Tensor
     """Which of all slots holds the newest input of each user of the batch."""
+
+    @classmethod
+    def of(cls, length_B: npt.NDArray[np.integer]) -> Self:
+        """Groups users whose histories are about equally long, shorter ones first.
+
+        Args:
+            length_B: How long they are.
+
+        >>> LengthGroups.of(np.array([6, 1, 10, 6]))
+        LengthGroups(sizes=((1, 1), (2, 6), (1, 10)), newest_B=tensor([ 6,  0, 22, 12]))
+        """
+        order_B = np.argsort(length_B, kind="stable")
+        rising_B = length_B[order_B]
+        sizes = []
+        stop = len(rising_B)
+        while stop:
+            longest = int(rising_B[stop - 1])
+            start = int(np.searchsorted(rising_B[:stop], ALIKE * longest, side="left"))
+            sizes.append((stop - start, longest))
+            stop = start
+        sizes.reverse()
+        slots_B = np.repeat([slots for _, slots in sizes], [users for users, _ in sizes])
+        newest_B = np.empty_like(order_B)
+        newest_B[order_B] = np.cumsum(slots_B) - 1
+        return cls(tuple(sizes), torch.from_numpy(newest_B))
 
 
 class PairBatch(NamedTuple):

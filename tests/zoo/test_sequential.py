@@ -105,3 +105,14 @@ def test_a_loss_at_real_positions_is_that_of_all(backbone: str, loss: Any) -> No
     item_ND = model.encode_items(batch.unique_N, batch.content)
     padded = model.next_item_loss(model.user_states(item_ND, batch), item_ND, batch)
     torch.testing.assert_close(value, padded, atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
+def test_user_vectors_are_the_last_states_even_of_empty_histories() -> None:
+    model = make(backbone="sasrec")
+    history_BL = golden.pad_left([[3, 1, 2], [], [5]], golden.MAX_LEN)
+    zero_B = torch.zeros(3, dtype=torch.long)
+    table_ID = model.item_table()
+    found_BD = model.user_vectors(EvalBatch(zero_B, history_BL, zero_B, history_BL[:, :0]), table_ID)
+    expected_BD = model.sequence(table_ID[history_BL], history_BL != 0)[:, -1]
+    torch.testing.assert_close(found_BD, expected_BD, atol=1e-6, rtol=1e-6)

@@ -11,7 +11,6 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.encoders.base import Encoded
 from zoo.fusion.base import Fusion
@@ -30,30 +29,6 @@ class IdAwareBlock(SASRecBlock):
         """PyTorch's default; one product for three projections has their spread, which follows the input."""
         for layer in (self.query_key_value, self.output, self.feed_in, self.feed_out):
             layer.reset_parameters()
-
-    def read(self, state_NQD: Tensor, token_NTD: Tensor, allowed_N1QT: Tensor) -> Tensor:
-        """The block at Q of the T tokens: what only they need is computed for them alone.
-
-        Args:
-            state_NQD: The states of the Q tokens.
-            token_NTD: The states of all tokens.
-            allowed_N1QT: Bool, query by key, true where attention is allowed.
-
-        Returns:
-            (N, Q, D) states.
-        """
-        width = self.query_key_value.in_features
-        weight = self.query_key_value.weight
-        query_NQD, key_value = F.linear(state_NQD, weight[:width]), F.linear(token_NTD, weight[width:])
-        query = query_NQD.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
-        split = key_value.unflatten(-1, (2, self.n_heads, -1))  # type: ignore[no-untyped-call]
-        key, value = split.permute(2, 0, 3, 1, 4)  # (N, T, 2, heads, w) -> 2 x (N, heads, T, w)
-        rate = self.attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed_N1QT, dropout_p=rate)
-        attended_NQD = self.output(mixed.transpose(1, 2).flatten(2))
-        hidden_NQD = self.attention_norm(state_NQD + self.dropout(attended_NQD))
-        fed_NQD = self.feed_out(F.relu(self.feed_in(hidden_NQD)))
-        return cast(Tensor, self.feed_norm(hidden_NQD + self.dropout(fed_NQD)))
 
 
 class IdAwareTransformer(nn.Module):

@@ -284,10 +284,15 @@ class SideBySide(nn.Module):
 
     def at_positions(self, item_PD: Tensor, layout: Layout) -> Tensor:
         """(P, M D) item vectors at the real positions to (P, M D) states."""
-        views = item_PD.chunk(len(self.backbones), dim=-1)
+        return torch.cat([b.at_positions(view, layout) for b, view in self._views(item_PD)], dim=-1)
+
+    def newest(self, item_PD: Tensor, layout: Layout) -> Tensor:
+        """(P, M D) item vectors at the real positions to (B, M D) states of the newest."""
+        return torch.cat([b.newest(view, layout) for b, view in self._views(item_PD)], dim=-1)
+
+    def _views(self, item_PD: Tensor) -> Iterable[tuple[PackingBackbone, Tensor]]:
         backbones = cast(Iterable[PackingBackbone], self.backbones.values())
-        states = [b.at_positions(view_PD, layout) for b, view_PD in zip(backbones, views, strict=True)]
-        return torch.cat(states, dim=-1)
+        return zip(backbones, item_PD.chunk(len(self.backbones), dim=-1), strict=True)
 
     def forward(self, item_BLD: Tensor, real_BL: Tensor) -> Tensor:
         """(B, L, M D) item vectors to (B, L, M D) states."""

@@ -59,6 +59,10 @@ class PackingBackbone(SequenceBackbone, Protocol):
         """
         ...
 
+    def newest(self, item_PD: Tensor, layout: Layout) -> Tensor:
+        """What ``at_positions`` gives at the newest position of every user, (B, D)."""
+        ...
+
 
 class MaskedBackbone(SequenceBackbone, Protocol):
     """A backbone that hides items of a history behind a learned vector and guesses them.

@@ -25,6 +25,8 @@ class Layout(NamedTuple):
     """Which slot it is."""
     groups: tuple[tuple[int, int], ...]
     """Users of a group, and slots of each."""
+    newest_B: Tensor | None = None
+    """Which slot is each user's newest; None where users stand in the groups as in the batch."""
 
     @classmethod
     def of(
@@ -48,7 +50,7 @@ class Layout(NamedTuple):
         back_P = length - 1 - positions_P % length
         if newest_B is None or positions_P.device.type != "cpu":
             return cls(back_P, positions_P, ((n_users, length),))
-        return cls(back_P, newest_B[positions_P // length] - back_P, groups)
+        return cls(back_P, newest_B[positions_P // length] - back_P, groups, newest_B)
 
     @property
     def n_slots(self) -> int:
@@ -75,6 +77,12 @@ class Layout(NamedTuple):
     def to_rows(self, slot_AD: Tensor) -> Tensor:
         """Slots to rows (R, D)."""
         return slot_AD if self.keeps_slots else self._gather(slot_AD)
+
+    def to_users(self, state_BD: Tensor) -> Tensor:
+        """One vector a user, from the order of the groups to that of the batch."""
+        if self.newest_B is None:
+            return state_BD
+        return torch.empty_like(state_BD).index_copy(0, self.newest_B.argsort(), state_BD)
 
     def _spread(self, position_PD: Tensor) -> Tensor:
         empty_AD = position_PD.new_zeros(self.n_slots, position_PD.shape[1])

@@ -110,6 +110,27 @@ class SASRecBlock(nn.Module):
         rate = self.attention_dropout if self.training else 0.0
         return mixed_values(query, key, value, allowed_B1LL, rate).transpose(1, 2).flatten(2)
 
+    def read(self, query_BQD: Tensor, hidden_BLD: Tensor, allowed_B1QL: Tensor) -> Tensor:
+        """The layer at Q of the L slots: what only they need is computed for them alone.
+
+        Args:
+            query_BQD: The states of the Q slots.
+            hidden_BLD: The states of all.
+            allowed_B1QL: Bool, or what is added to the scores.
+
+        Returns:
+            (B, Q, D) states.
+        """
+        width, weight, bias = query_BQD.shape[-1], self.query_key_value.weight, self.query_key_value.bias
+        own, others = (None, None) if bias is None else (bias[:width], bias[width:])
+        projected_BQD = F.linear(query_BQD, weight[:width], own)
+        query = projected_BQD.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        split = F.linear(hidden_BLD, weight[width:], others).unflatten(-1, (2, self.n_heads, -1))  # type: ignore[no-untyped-call]
+        key, value = split.permute(2, 0, 3, 1, 4)  # (B, L, 2, heads, w) -> 2 x (B, heads, L, w)
+        rate = self.attention_dropout if self.training else 0.0
+        mixed = mixed_values(query, key, value, allowed_B1QL, rate).transpose(1, 2).flatten(2)
+        return self.finish(query_BQD, mixed)
+
     def finish(self, hidden: Tensor, mixed: Tensor) -> Tensor:
         """All that follows the mixture of values; takes slots (..., D) one by one."""
         hidden = self.attention_norm(hidden + self.dropout(self.output(mixed)))
@@ -192,6 +213,34 @@ class SASRec(nn.Module):
         Raises:
             ValueError: The histories are longer than ``max_len``.
         """
+        hidden_RD, allowed = self._entered(item_PD, layout)
+        for block in self._layers():
+            hidden_RD = block.at_rows(hidden_RD, layout, allowed)
+        return layout.leave(hidden_RD)
+
+    def newest(self, item_PD: Tensor, layout: Layout) -> Tensor:
+        """The states (B, D) at the newest positions; the last block computes no others.
+
+        Args:
+            item_PD: Item vectors of the real positions.
+            layout: Where they stand; every user has one.
+
+        Raises:
+            ValueError: The histories are longer than ``max_len``.
+        """
+        hidden_RD, allowed = self._entered(item_PD, layout)
+        *lower, last = self._layers()
+        for block in lower:
+            hidden_RD = block.at_rows(hidden_RD, layout, allowed)
+        groups = zip(layout.split(layout.to_slots(hidden_RD)), allowed, strict=True)
+        states = [last.read(part[:, -1:], part, mask[:, :, -1:]) for part, mask in groups]
+        return layout.to_users(torch.cat(states)[:, 0])
+
+    def _layers(self) -> list[SASRecBlock]:
+        return [cast(SASRecBlock, block) for block in self.blocks]
+
+    def _entered(self, item_PD: Tensor, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+        """The first states, and what attention may look at in every group."""
         length = max(slots for _, slots in layout.groups)
         if length > self.max_len:
             raise too_long("SASRec", self.max_len, length)
@@ -200,6 +249,4 @@ class SASRec(nn.Module):
         allowed = [causal_mask(real) for real in layout.real()]
         if hidden_RD.device.type == "cpu":  # all blocks add the same to their scores
             allowed = [torch.where(part, 0.0, float("-inf")) for part in allowed]
-        for block in self.blocks:
-            hidden_RD = cast(SASRecBlock, block).at_rows(hidden_RD, layout, allowed)
-        return layout.leave(hidden_RD)
+        return hidden_RD, allowed

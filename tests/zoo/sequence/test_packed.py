@@ -9,7 +9,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from datamodules.collate import length_groups
 from zoo.sequence import attention
 from zoo.sequence.attention import mixed_values
 from zoo.sequence.base import causal_mask, is_packing
@@ -17,6 +16,7 @@ from zoo.sequence.dropout import Dropout, drop
 from zoo.sequence.gru4rec import GRU4Rec
 from zoo.sequence.layout import Layout
 from zoo.sequence.sasrec import SASRec
+from zoo.types import LengthGroups
 
 WIDTH, MAX_LEN = 16, 12
 
@@ -31,7 +31,7 @@ def make(lengths: list[int], n_heads: int = 2) -> tuple[SASRec, Tensor, Tensor, 
 
 
 def layout_of(lengths: list[int], positions_P: Tensor, grouped: bool) -> Layout:
-    groups: tuple[Any, ...] = tuple(length_groups(np.array(lengths))) if grouped else ()
+    groups: tuple[Any, ...] = tuple(LengthGroups.of(np.array(lengths))) if grouped else ()
     return Layout.of(positions_P, len(lengths), max(lengths), *groups)
 
 
@@ -54,6 +54,17 @@ def test_equals_the_padded_form(lengths: list[int], grouped: bool, n_heads: int)
         torch.autograd.grad((state * weight_PD).sum(), wanted) for state in (packed_PD, padded_PD)
     )
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("grouped", [True, False])
+@torch.no_grad()
+def test_the_newest_states_alone(lengths: list[int], grouped: bool) -> None:
+    backbone, item_BLD, real_BL, positions_P = make(lengths)
+    expected_BD = backbone.eval()(item_BLD, real_BL)[:, -1]
+    layout = layout_of(lengths, positions_P, grouped)
+    found_BD = backbone.newest(item_BLD.flatten(0, 1)[positions_P], layout)
+    torch.testing.assert_close(found_BD, expected_BD, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("grouped", [True, False])
