@@ -8,6 +8,7 @@ Codes = npt.NDArray[np.uint32]
 
 NONE = np.uint32(2**32 - 1)
 """The code of what has no name."""
+_POWERS = 10 ** np.arange(1, 19)
 _SMALL = 2**24
 _TABLE = 2**27
 """Numbers below this have a table of codes that fits beside data of any size: half a gigabyte."""
@@ -47,9 +48,12 @@ def as_numbers(names: pl.Series, limit: int) -> npt.NDArray[np.int64] | None:
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     if low < 0 or high > limit:
         return None
-    if names.dtype == pl.String and not (numbers.cast(pl.String) == names).all():
-        return None
-    return numbers.to_numpy()
+    values = numbers.to_numpy()
+    if names.dtype == pl.String:  # digits only, and as many as the number has: no zeros or sign before it
+        digits = np.searchsorted(_POWERS, values, side="right") + 1
+        if not np.array_equal(names.str.len_bytes().to_numpy(), digits):
+            return None
+    return values
 
 
 class Names:
