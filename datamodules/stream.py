@@ -7,6 +7,7 @@ and item.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -73,7 +74,7 @@ class StreamedEvents:
                 if times is None and "time" in some.columns:
                     times = Times.like(some["time"], look_for_dates)
                 events = cls(folder, times or Times())
-                for piece in pieces:
+                for piece in _ahead(pieces):
                     events._add(piece)
             except InDoubtError:
                 careful, times = True, None
@@ -163,6 +164,15 @@ class StreamedEvents:
         }
         frame = pl.DataFrame(columns)
         return frame if int(rows.min(initial=0)) >= 0 else frame.filter(pl.col("item") >= 0)
+
+
+def _ahead(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same pieces; while one is worked on, a thread reads the next."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, pieces, None)
+        while (piece := following.result()) is not None:
+            following = reader.submit(next, pieces, None)
+            yield piece
 
 
 def _first(pieces: Iterator[pl.DataFrame], n: int) -> tuple[pl.DataFrame, Iterator[pl.DataFrame]]:
