@@ -1,9 +1,16 @@
 """Randomness as a function of its place in the training."""
 
 import random
+from functools import cache
 
 import numpy as np
 import torch
+
+
+@cache
+def _has_accelerator() -> bool:
+    """Asked once: to find out may mean to look for a driver's library on the disk."""
+    return torch.accelerator.is_available()
 
 
 def reseed(seed: int, epoch: int, batch: int, rank: int) -> None:
@@ -26,7 +33,7 @@ def reseed(seed: int, epoch: int, batch: int, rank: int) -> None:
     True
     """
     words = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(3, np.uint64)
-    if torch.accelerator.is_available():
+    if _has_accelerator():
         torch.manual_seed(int(words[0]))
     else:  # torch.manual_seed takes stack traces for accelerators that may yet come: slower than all else
         torch.default_generator.manual_seed(int(words[0]))
