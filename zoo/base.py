@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from zoo.callbacks.table import ResultRow
+from zoo.lifecycle import Compile
 from zoo.metrics.ranking import RankHistogram, bootstrap_interval, metrics_from_histogram, target_rank, top_k
 from zoo.metrics.slices import COLD_BELOW
 from zoo.optim import Rates, Schedule, parameter_groups, rate_factor, restore_optimizer
@@ -47,7 +48,9 @@ class Recommender(Recommending):
         epoch_decay: Factor of the learning rates an epoch under ``exponential``; by default MMRec's, 0.96 in
             50 epochs.
         warmup_steps: Optimiser steps of linear warm-up before the schedule.
-        compile: Compile the trained parts with ``torch.compile``.
+        compile: Compile towers, fusion and backbone with ``torch.compile``. A mode is passed on:
+            ``reduce-overhead`` records CUDA graphs, for shapes that repeat, as those of ids and cached
+            features do. ``eager`` traces and runs as without, to see what would break.
         top_k: Items recommended per user by ``predict``.
         item_chunk: Items encoded at a time when the whole catalogue is encoded.
         seed: Seed of every random draw in training; by default the one given to ``--seed_everything``.
@@ -74,7 +77,7 @@ class Recommender(Recommending):
         schedule: Schedule = "constant",
         epoch_decay: float = 0.96 ** (1 / 50),
         warmup_steps: int = 0,
-        compile: bool = False,
+        compile: Compile = False,
         top_k: int = 10,
         item_chunk: int = 512,
         seed: int | None = None,
@@ -136,6 +139,8 @@ class Recommender(Recommending):
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Makes the randomness of a step a function of its place, so that a resumed run repeats it."""
         reseed(self.seed, self.current_epoch, batch_idx, self.global_rank)
+        if self.compile_parts == "reduce-overhead":  # what graphs gave for the last batch may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
         """Sums and logs the parts of the loss."""
@@ -295,7 +300,7 @@ class Recommender(Recommending):
                 self.log_dict({f"{prefix}/{k}": v for k, v in values.items()}, prog_bar=False)
         self.ranks = {}
 
-    def predict_step(self, batch: EvalBatch, batch_idx: int) -> Predictions:
+    def predict_step(self, batch: EvalBatch | LabelBatch, batch_idx: int) -> Predictions:
         """The best items of every user, hidden ones left out."""
         table_ID = self._table()
         item_BK, score_BK = top_k(self._users(batch, table_ID), table_ID, batch.hidden_BH, self.top_k)

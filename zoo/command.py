@@ -30,7 +30,7 @@ from zoo.parser import ZooParser
 
 RUN_DIR = "MMZOO_RUN_DIR"
 """Environment variable through which the ranks a run starts learn its folder."""
-RUNTIME_OPTIONS = frozenset({"top_k", "item_chunk", "view"})
+RUNTIME_OPTIONS = frozenset({"top_k", "item_chunk", "view", "compile"})
 """Model options that may be typed anew for a checkpoint: they are not part of what was trained."""
 SWITCHES: dict[str, type[Callback]] = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
 """Trainer options that, when off, take callbacks of the default configuration with them."""

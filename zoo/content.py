@@ -23,7 +23,7 @@ from zoo.encoders.item_id import ItemId
 from zoo.encoders.tower import mean_tokens
 from zoo.features import Kind
 from zoo.optim import Rates
-from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds, PairBatch, SequenceBatch
+from zoo.types import CatalogSpec, Content, ItemSource, ModelNeeds
 
 
 class ContentRecommender(CachingRecommender):
@@ -237,13 +237,6 @@ class ContentRecommender(CachingRecommender):
     def trimmed(self, content: dict[str, Content]) -> dict[str, Content]:
         """Prepared content, still on the host, without padding that its tower would only skip."""
         return {m: self.encoder(m).trim(part) if m in self.specs else part for m, part in content.items()}
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401
-        """Cuts titles to the longest of the batch while they are on the host."""
-        batch = super().on_before_batch_transfer(batch, dataloader_idx)
-        if isinstance(batch, SequenceBatch | PairBatch) and batch.content:
-            return batch._replace(content=self.trimmed(batch.content))
-        return batch
 
     def catalogue_chunks(
         self, title: str, modalities: list[str], together: bool = False

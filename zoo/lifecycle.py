@@ -8,7 +8,7 @@ from what a checkpoint says of itself. What is built afresh may begin with parts
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from lightning.pytorch import LightningModule
 from torch import nn
@@ -38,19 +38,22 @@ from zoo.transfer import (
 from zoo.transfer_report import Side, TransferReport
 from zoo.types import CatalogSpec, ItemSource
 
+Compile = bool | Literal["reduce-overhead", "max-autotune", "eager"]
+"""Whether and how ``torch.compile`` is used: one of its modes, or its backend that only traces."""
+
 
 class Lifecycle(LightningModule, ABC):
     """From constructor to checkpoint, for every model.
 
     Args:
         plan: Where training starts and what it leaves alone.
-        compile: Compile the trained parts.
+        compile: Whether and how the parts are compiled.
     """
 
     catalogue_bound: ClassVar[bool] = False
     """Whether a parameter belongs to one catalogue row (an id table); instances may override it."""
 
-    def __init__(self, plan: Plan, compile: bool) -> None:
+    def __init__(self, plan: Plan, compile: Compile) -> None:
         super().__init__()
         self.plan = plan
         self.compile_parts = compile
@@ -102,7 +105,7 @@ class Lifecycle(LightningModule, ABC):
             self._make(spec)
             self.fresh = True
             if self.compile_parts:
-                self.compile_modules()
+                self.compile_modules(self.compile_options())
         else:
             if self.catalogue_bound:
                 require_same_catalogue(self.spec, spec)
@@ -116,12 +119,18 @@ class Lifecycle(LightningModule, ABC):
             freeze_parts(self, self._frozen(), self.plan.frozen)
             self.train(self.training)
 
-    def compile_modules(self) -> None:
+    def compile_options(self) -> dict[str, Any]:
+        """Arguments of ``torch.compile``; sizes that vary by batch make one more graph, not many."""
+        if isinstance(self.compile_parts, bool):
+            return {}
+        return {"backend" if self.compile_parts == "eager" else "mode": self.compile_parts}
+
+    def compile_modules(self, options: Mapping[str, Any]) -> None:
         """Compiles the children in place, so that parameter names stay as they are."""
         for child in self.children():
             # A container is never called itself; what it holds is.
             for module in child.children() if isinstance(child, nn.ModuleDict | nn.ModuleList) else [child]:
-                module.compile()
+                module.compile(**options)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode; frozen components stay in evaluation, as frozen towers do."""

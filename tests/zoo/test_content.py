@@ -1,7 +1,11 @@
-"""What goes to the device with a batch, and what the catalogue's encoding makes of it."""
+"""The encoding of the catalogue, and of batches by compiled parts."""
+
+import shutil
+from itertools import islice
 
 import pytest
 import torch
+import torch._dynamo
 
 from datamodules.demo import Demo
 from tests.miniature import IMAGE, TEXT
@@ -22,27 +26,38 @@ def make(**options: object) -> MoRec:
     return MoRec(**{"width": 8, "text": {**TEXT, "max_tokens": 24}, "image": IMAGE, **options})  # type: ignore[arg-type]
 
 
-def test_titles_go_to_the_device_as_long_as_the_longest(data: Demo) -> None:
-    model = make()
-    model.attach(data.spec, data.items)
-    batch = next(iter(data.train_dataloader()))
-    trimmed = model.on_before_batch_transfer(batch, 0)
-    tokens_NT = batch.content["text"]["tokens"]
-    longest = int((tokens_NT >= 0).sum(dim=1).max())
-    assert tokens_NT.shape[1] == 24 > longest
-    assert trimmed.content["text"]["tokens"].shape == (len(tokens_NT), longest)
-    assert trimmed.content["image"] is batch.content["image"]
-    model.eval()
-    whole, short = model.training_loss(batch), model.training_loss(trimmed)
-    torch.testing.assert_close(short, whole, atol=1e-6, rtol=1e-6)
-
-
 def test_the_catalogue_is_trimmed_chunk_by_chunk(data: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make()
     model.attach(data.spec, data.items)
     model.item_chunk = 16
     lengths = {c["text"]["tokens"].shape[1] for _, c in model.catalogue_chunks("Encoding", ["text", "image"])}
-    assert max(lengths) < 24
+    assert min(lengths) < 12
     trimmed_ID = model.item_table()
     monkeypatch.setattr(MoRec, "trimmed", lambda model, content: content)
     torch.testing.assert_close(trimmed_ID, model.item_table(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["eager", pytest.param(True, marks=pytest.mark.slow)])
+def test_compiled_parts_give_what_they_give_alone(data: Demo, mode: bool | str) -> None:
+    if mode is True and shutil.which("g++") is None:
+        pytest.skip("no compiler")
+    torch._dynamo.reset()
+    options: dict[str, object] = {"image": None, "n_blocks": 1, "dropout": 0.0}  # draws differ once compiled
+    alone, compiled = make(**options), make(**options, compile=mode)
+    found = []
+    for model in (alone, compiled):
+        torch.manual_seed(0)
+        model.attach(data.spec, data.items)
+        model.train()
+        losses = []
+        for batch in islice(data.train_dataloader(), 3):  # sizes vary: two graphs
+            torch.manual_seed(0)
+            loss = torch.stack(list(model.training_loss(batch).values())).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        found.append((losses, [p.grad for p in model.parameters()], model.item_table()))
+    torch.testing.assert_close(found[1], found[0], atol=1e-6 if mode == "eager" else 1e-4, rtol=1e-4)
+    assert compiled.encoder("text")._compiled_call_impl is not None
+    assert compiled.sequence._compiled_call_impl is not None
+    assert list(compiled.state_dict()) == list(alone.state_dict())
+    assert not torch._dynamo.utils.counters["graph_break"]

@@ -139,6 +139,9 @@ class TextEncoder(Tower):
             positions.
     """
 
+    trims: bool = True
+    """Whether padding changes nothing. To a network that reads it, all titles are of ``max_tokens``."""
+
     def __init__(self, network: nn.Module, config: PretrainedConfig, spec: EncoderSpec) -> None:
         super().__init__(network, spec)
         self.architecture = plain_config(config)
@@ -242,8 +245,8 @@ class TextEncoder(Tower):
             return ignores_padding(lambda content: self(content).pooled_ND, tokens_1T, self.spec.max_tokens)
 
     def trim(self, content: Content) -> Content:
-        """Titles cut to the longest, unless the network reads padding."""
-        return trim_tokens(content) if self.trims and "tokens" in content else content
+        """Titles cut to the longest."""
+        return trim_tokens(content) if "tokens" in content else content
 
     def transform(self) -> TextTransform:
         """Lower-cased titles through the tower's tokenizer."""
@@ -266,8 +269,9 @@ class TextEncoder(Tower):
     def forward(self, content: Content) -> Encoded:
         """Encodes ``tokens`` (N, T) int32, -1 after each title; rows without tokens give finite vectors."""
         tokens_NT, pad_id = content["tokens"], self.pad_id
-        if self.pool == "padded":  # a title may have been cut to the longest of a batch
-            tokens_NT, pad_id = F.pad(tokens_NT, (0, self.spec.max_tokens - tokens_NT.shape[1]), value=PAD), 0
+        if self.pool == "padded" or not self.trims:  # titles may have been cut to the longest of a batch
+            tokens_NT = F.pad(tokens_NT, (0, self.spec.max_tokens - tokens_NT.shape[1]), value=PAD)
+            pad_id = 0 if self.pool == "padded" else pad_id
         mask_NT = tokens_NT != PAD
         ids_NT = torch.where(mask_NT, tokens_NT, pad_id).long()
         output = self.network(

@@ -10,7 +10,7 @@ agree; then the student, any collaborative recommender, by its own loss and by t
 items. Only the student is evaluated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -185,10 +185,10 @@ class GUIDER(CollaborativeRecommender):
         for model in self.both:
             model.items = items
 
-    def compile_modules(self) -> None:
+    def compile_modules(self, options: Mapping[str, Any]) -> None:
         """Compiles what both are made of."""
         for model in self.both:
-            model.compile_modules()
+            model.compile_modules(options)
 
     def begin_epoch(self) -> None:
         """Draws for the student, then for the teacher, as the released code does."""

@@ -162,10 +162,10 @@ class GUIDERSequential(Recommender):
         """Hands them to the student."""
         self.host.use_towers(configs)
 
-    def compile_modules(self) -> None:
+    def compile_modules(self, options: Mapping[str, Any]) -> None:
         """Compiles the student's parts and the teacher."""
-        self.host.compile_modules()
-        self.teacher.sequence.compile()
+        self.host.compile_modules(options)
+        self.teacher.sequence.compile(**options)
 
     def special_rates(self) -> dict[str, Rates]:
         """Those of the student's towers, and the teacher's."""

@@ -71,19 +71,23 @@ def test_trimming_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", list(TEXT))
-def test_titles_are_trimmed_for_whoever_ignores_padding(name: str) -> None:
+def test_titles_are_trimmed(name: str) -> None:
     encoder = build(name)
+    assert isinstance(encoder, TextEncoder)
+    assert encoder.trims
     items = content(encoder)
     wide = {**items, "tokens": torch.nn.functional.pad(items["tokens"], (0, 4), value=-1)}
     assert encoder.trim(wide)["tokens"].shape == items["tokens"].shape
     assert encoder.trim({"values": torch.zeros(2, 3)}).keys() == {"values"}, "features of a frozen tower"
 
 
-def test_a_network_that_mixes_positions_gets_its_padding() -> None:
+def test_a_network_that_mixes_positions_always_gets_its_padding() -> None:
     config = {k: v for k, v in TEXT["bert"].items() if k != "num_attention_heads"}
     encoder = tower("text", EncoderSpec("fnet", config=config, tokenizer="words", max_tokens=9))
-    wide = {"tokens": torch.tensor([[3, 4, -1, -1], [5, -1, -1, -1]], dtype=torch.int32)}
-    assert encoder.trim(wide)["tokens"].shape == (2, 4)
+    assert isinstance(encoder, TextEncoder)
+    assert not encoder.trims
+    wide = {"tokens": torch.tensor([[3, 4, -1, -1, -1], [5, -1, -1, -1, -1]], dtype=torch.int32)}
+    torch.testing.assert_close(encoder(encoder.trim(wide)).pooled_ND, encoder(wide).pooled_ND)
 
 
 def test_mean_in_half_precision() -> None:
