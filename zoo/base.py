@@ -24,7 +24,7 @@ from zoo.recommend import Recommending
 from zoo.row_updates import RowAdamW, has_row_tables, require_row_updates
 from zoo.seeding import reseed
 from zoo.transfer import FULL, Plan
-from zoo.types import EvalBatch, ModelNeeds
+from zoo.types import EvalBatch, LabelBatch, ModelNeeds
 
 
 class Predictions(NamedTuple):
