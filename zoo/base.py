@@ -233,10 +233,10 @@ class Recommender(Recommending):
         """The catalogue's vectors: those of the evaluation under way, or made for this call."""
         return self.item_table() if self.table_ID is None else self.table_ID
 
-    def _users(self, batch: EvalBatch, table_ID: Tensor) -> Tensor:
+    def _users(self, batch: EvalBatch | LabelBatch, table_ID: Tensor) -> Tensor:
         """User vectors in full precision, as MoRec evaluates whatever it trained in."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.user_vectors(batch, table_ID)
+            return self.user_vectors(batch, table_ID)  # type: ignore[arg-type]  # a family gets its kind
 
     def _held_out(self) -> Tensor | None:
         """Items that the protocol held out on purpose (I,); None where it held out none."""
