@@ -42,6 +42,7 @@ def test_compiled_parts_give_what_they_give_alone(data: Demo, mode: bool | str) 
     if mode is True and shutil.which("g++") is None:
         pytest.skip("no compiler")
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()  # of other tests in this process
     options: dict[str, object] = {"image": None, "n_blocks": 1, "dropout": 0.0}  # draws differ once compiled
     alone, compiled = make(**options), make(**options, compile=mode)
     found = []
