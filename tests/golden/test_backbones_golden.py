@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.golden.filling import filled, waves
+from zoo.sequence.block import SASRecBlock
 from zoo.sequence.gru4rec import GRU4Rec
 from zoo.sequence.nextitnet import CausalConv, NextItNet, ResidualBlock
-from zoo.sequence.sasrec import SASRec, SASRecBlock
+from zoo.sequence.sasrec import SASRec
 
 WIDTH, MAX_LEN = 4, 3
 REAL_BL = torch.tensor([[0, 1, 1], [1, 1, 1]]).bool()

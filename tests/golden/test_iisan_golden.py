@@ -18,7 +18,8 @@ from zoo.fusion.sanb import SANB, Linears
 from zoo.fusion.side import InterTower, SideNetwork
 from zoo.losses.next_item import next_item_loss
 from zoo.models.iisan_versa import IISANVersa
-from zoo.sequence.sasrec import SASRec, SASRecBlock
+from zoo.sequence.block import SASRecBlock
+from zoo.sequence.sasrec import SASRec
 from zoo.types import CatalogSpec, SequenceBatch
 
 WIDTH, BOTTLENECK, MAX_LEN, N_ITEMS = 8, 4, 4, 13

@@ -16,7 +16,8 @@ from zoo.fusion.base import Fusion
 from zoo.fusion.coarse import FiLM, Gated, ProjectedConcat, ProjectedSum
 from zoo.fusion.create import create_fusion
 from zoo.models.mmsr import MMSR
-from zoo.sequence.sasrec import SASRec, SASRecBlock
+from zoo.sequence.block import SASRecBlock
+from zoo.sequence.sasrec import SASRec
 from zoo.types import CatalogSpec, Content
 
 WIDTH = 4

@@ -64,11 +64,12 @@ class Case:
         self.data.prepare_data()
         self.data.setup("fit")
 
-    def built(self) -> Recommender:
+    def built(self, device: str = "cpu") -> Recommender:
         """A fresh model with parameters drawn from a fixed seed."""
         torch.manual_seed(0)
         model = self.make()
         model.attach(self.data.spec, self.data.items)
+        model.to(device)
         if isinstance(model, SequentialRecommender):
             model.cache_features()
         if isinstance(model, CollaborativeRecommender):

@@ -4,10 +4,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 
 from zoo.conformance.case import Case, OpRecorder, Relabelled, recorded, spoiled, total_loss
 from zoo.metrics.ranking import target_rank
@@ -166,6 +169,36 @@ def check_precision(case: Case) -> None:
         waiting = recorder.waiting()
         assert not waiting, f"A training step makes the host wait for the device: {waiting}."
         assert not recorder.doubles, f"A training step computes in float64: {sorted(recorder.doubles)}."
+    if not model.automatic_optimization:  # its backward passes are under autocast too
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = case.trainer(folder, 1, precision="bf16-mixed", limit_val_batches=0)
+            trainer.fit(case.make(), datamodule=case.module)
+    if torch.cuda.is_available():
+        require_no_waiting(case)
+
+
+def require_no_waiting(case: Case) -> None:
+    """On a GPU whole steps, from the batch's transfer to the optimiser, in the mode that finds every wait."""
+    model = case.built("cuda").train()
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), fused=True)
+    batches = [model.on_before_batch_transfer(batch, 0) for batch in case.train_batches()]
+    for warm in (True, True, False):  # kernels are chosen, buffers and moments made in the first ones
+        for batch in batches:
+            torch.cuda.set_sync_debug_mode("default" if warm else "error")
+            try:
+                moved = model.transfer_batch_to_device(pinned(batch), model.device, 0)
+                total_loss(model, moved).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                optimizer.zero_grad()
+            except RuntimeError as error:
+                raise AssertionError(f"A training step makes the host wait for the GPU: {error}") from error
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+
+def pinned(batch: Any) -> Any:  # noqa: ANN401
+    """A batch in page-locked memory, as loaders hand it out for a GPU: its transfer does not wait."""
+    return apply_to_collection(batch, Tensor, Tensor.pin_memory)
 
 
 def check_cached(case: Case) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Encoded
 from zoo.fusion.base import Fusion
 from zoo.fusion.parts import part_tokens, require_parts, side_by_side
-from zoo.sequence.sasrec import SASRecBlock
+from zoo.sequence.block import SASRecBlock
 
 Version = Literal["v1", "v3"]
 """``v1``: the id reads the modalities, and they do not read the id. ``v3``: all read all."""

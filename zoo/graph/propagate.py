@@ -55,7 +55,9 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:  # noqa: ANN401
-        return None, None, ctx.transposed @ grads[0].contiguous()
+        # Where a step does its own backward passes, autocast is on, and sparse products are of float32.
+        with torch.autocast(grads[0].device.type, enabled=False):
+            return None, None, ctx.transposed @ grads[0].contiguous()
 
 
 def propagate(graph: Graph, x_ND: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.sequence.base import mutual_mask, one_of, too_long
-from zoo.sequence.sasrec import NORM_EPS, SASRecBlock
+from zoo.sequence.block import NORM_EPS, SASRecBlock
 
 REC_NORM_EPS = 1e-12
 

@@ -47,6 +47,8 @@ def test_propagation_and_its_gradient_are_those_of_the_dense_matrix() -> None:
     torch.testing.assert_close(found, x_ND.grad)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert propagate(graph, x_ND.detach().bfloat16()).dtype == torch.float32
+        (within,) = torch.autograd.grad(propagate(graph, x_ND).square().sum(), x_ND)
+    assert torch.equal(within, found)
 
 
 def test_mean_over_layers() -> None:

@@ -12,6 +12,7 @@ from zoo.sequence.create import BACKBONES, Backbone, create_backbone
 WIDTH, MAX_LEN = 16, 7
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("sasrec", {}),
+    ("sasrec", {"form": "paper"}),
     ("gru4rec", {}),
     ("gru4rec", {"project": True}),
     ("gru4rec", {"padding": "vector"}),
@@ -136,7 +137,7 @@ def test_unknown_names_say_what_exists() -> None:
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("sasrec", "none"),
+        ("sasrec", "form"),
         ("gru4rec", "padding, project"),
         ("nextitnet", "padding"),
         ("bert4rec", "mask_prob"),
@@ -155,6 +156,7 @@ def test_the_shared_arguments_are_no_options() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("sasrec", {"form": "own"}, "SASRec: form is one of morec, paper; found 'own'"),
         ("gru4rec", {"padding": "zero"}, "GRU4Rec: padding is one of skip, vector; found 'zero'"),
         ("nextitnet", {"padding": None}, "NextItNet: padding is one of skip, vector; found None"),
         ("bert4rec", {"form": "hf"}, "BERT4Rec: form is one of own, rec; found 'hf'"),

@@ -4,7 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.sequence.bert4rec import BERT4Rec
-from zoo.sequence.sasrec import SASRec, SASRecBlock
+from zoo.sequence.block import SASRecBlock
+from zoo.sequence.sasrec import SASRec
 
 WIDTH, MAX_LEN = 16, 5
 

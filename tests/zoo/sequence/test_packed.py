@@ -15,19 +15,19 @@ from zoo.sequence.base import causal_mask, is_packing
 from zoo.sequence.dropout import Dropout, drop
 from zoo.sequence.gru4rec import GRU4Rec
 from zoo.sequence.layout import Layout
-from zoo.sequence.sasrec import SASRec
+from zoo.sequence.sasrec import Form, SASRec
 from zoo.types import LengthGroups
 
 WIDTH, MAX_LEN = 16, 12
 
 
-def make(lengths: list[int], n_heads: int = 2) -> tuple[SASRec, Tensor, Tensor, Tensor]:
+def make(lengths: list[int], n_heads: int = 2, form: Form = "morec") -> tuple[SASRec, Tensor, Tensor, Tensor]:
     """A backbone, item vectors (B, L, D), what is real of them (B, L), and its flat indices."""
     torch.manual_seed(0)
     longest = max(lengths)
     real_BL = torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]
     item_BLD = torch.randn(len(lengths), longest, WIDTH, requires_grad=True)
-    return SASRec(WIDTH, MAX_LEN, 2, n_heads), item_BLD, real_BL, real_BL.flatten().nonzero()[:, 0]
+    return SASRec(WIDTH, MAX_LEN, 2, n_heads, form=form), item_BLD, real_BL, real_BL.flatten().nonzero()[:, 0]
 
 
 def layout_of(lengths: list[int], positions_P: Tensor, grouped: bool) -> Layout:
@@ -40,9 +40,9 @@ LENGTHS = [[3, 12, 1, 2, 9, 3, 12], [7, 6, 7, 7, 6], [1, 1, 12], [5]]
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("grouped", [True, False])
-@pytest.mark.parametrize("n_heads", [1, 2])
-def test_equals_the_padded_form(lengths: list[int], grouped: bool, n_heads: int) -> None:
-    backbone, item_BLD, real_BL, positions_P = make(lengths, n_heads)
+@pytest.mark.parametrize(("n_heads", "form"), [(1, "morec"), (2, "morec"), (2, "paper")])
+def test_equals_the_padded_form(lengths: list[int], grouped: bool, n_heads: int, form: Form) -> None:
+    backbone, item_BLD, real_BL, positions_P = make(lengths, n_heads, form)
     backbone.eval()
     padded_PD = backbone(item_BLD, real_BL).flatten(0, 1)[positions_P]
     layout = layout_of(lengths, positions_P, grouped)
@@ -58,9 +58,10 @@ def test_equals_the_padded_form(lengths: list[int], grouped: bool, n_heads: int)
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("form", ["morec", "paper"])
 @torch.no_grad()
-def test_the_newest_states_alone(lengths: list[int], grouped: bool) -> None:
-    backbone, item_BLD, real_BL, positions_P = make(lengths)
+def test_the_newest_states_alone(lengths: list[int], grouped: bool, form: Form) -> None:
+    backbone, item_BLD, real_BL, positions_P = make(lengths, form=form)
     expected_BD = backbone.eval()(item_BLD, real_BL)[:, -1]
     layout = layout_of(lengths, positions_P, grouped)
     found_BD = backbone.newest(item_BLD.flatten(0, 1)[positions_P], layout)

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.sequence.base import SequenceBackbone, causal_mask
-from zoo.sequence.sasrec import SASRec, SASRecBlock
+from zoo.sequence.block import SASRecBlock
+from zoo.sequence.sasrec import SASRec
 
 WIDTH, MAX_LEN = 16, 7
 
@@ -60,6 +61,38 @@ def test_equals_written_out_attention(backbone: SASRec) -> None:
 def test_parameter_count(width: int, max_len: int, n_layers: int) -> None:
     count = sum(parameter.numel() for parameter in SASRec(width, max_len, n_layers).parameters())
     assert count == n_layers * (12 * width**2 + 9 * width) + max_len * width + 2 * width
+
+
+def test_the_papers_form_equals_pytorchs_own_attention() -> None:
+    """Queries are normalised and keys are not, as in the authors' code."""
+    torch.manual_seed(0)
+    backbone = SASRec(WIDTH, MAX_LEN, form="paper").eval()
+    for parameter in backbone.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    item_BLD, real_BL = make_histories()
+    user_BLD = backbone(item_BLD, real_BL)
+    for user, real_L in enumerate(real_BL):
+        item_LD = item_BLD[user, real_L]
+        hidden_LD = item_LD * WIDTH**0.5 + backbone.position_LD[-len(item_LD) :]
+        future_LL = torch.ones(len(item_LD), len(item_LD)).triu(1).bool()
+        for block in blocks_of(backbone):
+            attention = nn.MultiheadAttention(WIDTH, 2).eval()
+            attention.load_state_dict(
+                {
+                    "in_proj_weight": block.query_key_value.weight,
+                    "in_proj_bias": block.query_key_value.bias,
+                    "out_proj.weight": block.output.weight,
+                    "out_proj.bias": block.output.bias,
+                }
+            )
+            query_LD = block.attention_norm(hidden_LD)
+            mixed_LD, _ = attention(query_LD, hidden_LD, hidden_LD, attn_mask=future_LL)
+            hidden_LD = block.feed_norm(query_LD + mixed_LD)
+            hidden_LD = hidden_LD + block.feed_out(F.relu(block.feed_in(hidden_LD)))
+        expected_LD = F.layer_norm(hidden_LD, (WIDTH,), backbone.norm.weight, backbone.norm.bias, eps=1e-8)
+        torch.testing.assert_close(user_BLD[user, real_L], expected_LD, atol=1e-5, rtol=1e-5)
+    count = sum(parameter.numel() for parameter in backbone.parameters())
+    assert count == 2 * (6 * WIDTH**2 + 10 * WIDTH) + MAX_LEN * WIDTH + 2 * WIDTH
 
 
 def test_padded_content_changes_nothing(backbone: SASRec) -> None:
