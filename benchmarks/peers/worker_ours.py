@@ -184,6 +184,8 @@ def command(setting: Setting) -> list[str]:
         *("fit", "--model", "idrec", "--data=benchmarks.peers.worker_ours.HistoryData"),
         *(f"--data.root={setting.data}", f"--data.cache_dir={setting.folder / 'cache'}"),
         *(f"--data.max_len={setting.max_len}", f"--data.batch_size={setting.batch}"),
+        # The form that the other libraries have: the ICDM paper's.
+        "--model.backbone_args={form: paper}",
         *("--model.loss=full", "--model.weight_decay=0", f"--model.lr={setting.lr}"),
         *(f"--model.width={setting.width}", f"--model.n_blocks={setting.blocks}"),
         *(f"--model.n_heads={setting.heads}", f"--model.dropout={setting.dropout}"),
