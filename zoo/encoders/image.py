@@ -77,9 +77,9 @@ class ImageTower(TokenTower):
     def normalised(self, content: Content) -> Tensor:
         """Pixels 0..255 as -1..1 in the type of the weights."""
         pixels = content["pixels"]
-        # Convolutions keep the order of their input; it is changed while a pixel is a byte. Not on a CPU: nothing
-        # is gained there, and oneDNN's weight gradients of narrow 1 x 1 convolutions in that order write beyond
-        # their memory when several threads compute them (seen with torch 2.15).
+        # Convolutions keep the order of their input; it is changed while a pixel is a byte. Not on a CPU:
+        # nothing is gained there, and oneDNN's weight gradients of narrow 1 x 1 convolutions in that order
+        # write beyond their memory when several threads compute them (seen with torch 2.15).
         if self.maps and pixels.device.type != "cpu":
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         return centred(pixels, next(self.network.parameters()).dtype)
