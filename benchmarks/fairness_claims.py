@@ -1,7 +1,7 @@
 """Whether FMMRec hides attributes, and what that costs: hosts against FMMRec as published and against ours.
 
 Everything is a run of the real command, ``mmzoo fair``: the strong attacker and the published one on users
-they never saw, over seeds, paired. The table of the README comes from
+they never saw, over seeds, paired. Tables like that of ``FINDINGS.md`` come from
 
     python -m benchmarks.fairness_claims --seeds 5
 

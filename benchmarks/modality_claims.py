@@ -1,7 +1,7 @@
 """Whether adapters gain from more modalities, from exchange, and over frozen features: rows, paired tests.
 
 Every trained row is a run of the real command at equal epochs; every reference row is counted from the data.
-CROSSAN is this project's reference design. The tables of the README come from
+CROSSAN is this project's reference design. The tables of ``FINDINGS.md`` come from
 
     python -m benchmarks.modality_claims --data demo --seeds 5 --out demo.json
     python -m benchmarks.modality_claims --data demo_even --seeds 5 --out even.json
