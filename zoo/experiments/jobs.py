@@ -203,9 +203,18 @@ def finish(job: Job, code: int) -> Outcome:
             f"\nThe run ended without {RESULTS}: was it tested? (--test_after_fit, --trainer.fast_dev_run)"
         )
     elif code < 0:
-        tail += f"\nThe run was ended by {signal.Signals(-code).name}."
+        tail += f"\nThe run was ended by {signal_name(-code)}."
     write_state(job, finished=False, failed=tail.strip())
     return Outcome("failed", {}, tail.strip())
+
+
+def signal_name(number: int) -> str:
+    """What a signal is called; those without a name go by their number.
+
+    >>> signal_name(9), signal_name(36)
+    ('SIGKILL', 'signal 36')
+    """
+    return signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
 
 
 def read_outcome(job: Job) -> Outcome:
@@ -267,11 +276,20 @@ def require_same_run(job: Job) -> Job:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """What is known of the run in a folder; None if nothing was run there."""
+    """What is known of the run in a folder; None if nothing was run there.
+
+    Raises:
+        ValueError: The file of it cannot be read.
+    """
     path = folder / STATE
     if not path.is_file():
         return None
-    state = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): it was edited, or the disk was full. Remove the folder."
+        ) from error
     return state if isinstance(state, dict) else None
 
 

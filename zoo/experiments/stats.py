@@ -50,7 +50,8 @@ def mean_sd(values: Sequence[float]) -> MeanSd:
     """
     if not values:
         return MeanSd(math.nan, math.nan)
-    return MeanSd(fmean(values), stdev(values) if len(values) > 1 else math.nan)
+    mean = fmean(values)
+    return MeanSd(mean, stdev(values) if len(values) > 1 and math.isfinite(mean) else math.nan)
 
 
 def number(value: float) -> float | None:
@@ -66,7 +67,9 @@ def paired_t(better: Sequence[float], worse: Sequence[float]) -> Contrast:
         worse: As many, of the same seeds.
 
     Returns:
-        Mean of ``better - worse``; interval and p are NaN for fewer than two seeds.
+        Mean of ``better - worse``; interval and p are NaN for fewer than two seeds, and where all seeds give
+        one and the same difference: how far it varies is then unknown, and two seeds of a metric with few
+        values often agree by chance.
 
     >>> found = paired_t([0.30, 0.42, 0.35], [0.21, 0.30, 0.25])
     >>> round(found.difference, 4), round(found.p, 4)
@@ -76,9 +79,12 @@ def paired_t(better: Sequence[float], worse: Sequence[float]) -> Contrast:
     n = len(differences)
     if n < 2:
         return Contrast(fmean(differences) if n else math.nan, math.nan, math.nan, math.nan)
-    mean, error = fmean(differences), stdev(differences) / math.sqrt(n)
-    if error == 0:
-        return Contrast(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    mean = fmean(differences)
+    error = stdev(differences) / math.sqrt(n) if math.isfinite(mean) else math.nan
+    if mean == error == 0:
+        return Contrast(0.0, 0.0, 0.0, 1.0)
+    if not error > 1e-12 * abs(mean):  # no number, or equal but for rounding
+        return Contrast(mean, math.nan, math.nan, math.nan)
     margin = error * student_quantile(0.95, n - 1)
     return Contrast(mean, mean - margin, mean + margin, student_p(mean / error, n - 1))
 

@@ -46,8 +46,13 @@ def test_paired_t_by_hand() -> None:
 def test_few_seeds_and_equal_ones() -> None:
     assert math.isnan(paired_t([0.2], [0.1]).p)
     assert paired_t([0.2, 0.3], [0.2, 0.3]).p == 1.0
-    assert paired_t([0.5, 1.0], [0.25, 0.75]).p == 0.0
+    same = paired_t([0.4, 0.3], [0.3, 0.2])  # equal but for rounding: nothing is known of the spread
+    assert same.difference == pytest.approx(0.1)
+    assert math.isnan(same.p)
+    assert math.isnan(same.lower)
+    assert math.isnan(paired_t([math.nan, 0.2, 0.3], [0.1, 0.1, 0.1]).p)
     assert math.isnan(mean_sd([]).mean)
+    assert math.isnan(mean_sd([0.1, math.nan]).sd)
     assert math.isnan(mean_sd([1.0]).sd)
 
 
