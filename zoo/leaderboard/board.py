@@ -2,49 +2,34 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-
-from zoo.experiments.stats import Contrast, gains, holm, paired_bootstrap, paired_t, student_quantile
+from zoo.experiments.stats import Contrast, holm, paired_bootstrap, paired_t
+from zoo.leaderboard.estimates import Estimate, PerUser, estimate, intervals, user_values
 from zoo.leaderboard.published import Figure, Verdict, verdict
 from zoo.leaderboard.records import Board, Record
 from zoo.leaderboard.runfile import Role, RunFile
+from zoo.leaderboard.running import other_words
 
-RANKS = "ranks.parquet"
 METRICS = ("hr@10", "ndcg@10")
 METRICS_OF_PAIRS = ("recall@20", "ndcg@20")
 """The same where users have several targets."""
-NORMAL = 1.959964
-MANY = 200
-"""Degrees of freedom from which on Student's t is the normal one."""
-Values = npt.NDArray[np.float64]
-
-
-class Estimate(NamedTuple):
-    """A mean and the ends of its 95 % interval over seeds and users."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def half(self) -> float:
-        """Half of the interval's width."""
-        return (self.high - self.low) / 2
 
 
 class Versus(NamedTuple):
-    """A row against the best baseline, p values corrected for the number of rows."""
+    """A row against the best baseline of its board, p values corrected for the number of tested rows."""
 
+    base: str
+    """The baseline."""
     over_users: Contrast
     over_seeds: Contrast
     seeds: int
     p_users: float
     p_seeds: float
+    tests_users: int
+    """Rows of the board that were tested over users, whether they are shown or not."""
+    tests_seeds: int
 
 
 class Beside(NamedTuple):
@@ -87,6 +72,10 @@ class Row(NamedTuple):
     beside: tuple[Beside, ...]
     slices: dict[str, dict[str, dict[str, Any]]]
     """Slice -> group -> ``n``, and metric -> mean and ends of its interval; means over the seeds."""
+    changed: tuple[str, ...] = ()
+    """Options of its runs that are not those of its run file."""
+    is_base: bool = False
+    """Whether the other rows of its board are compared with it."""
 
     @property
     def done(self) -> bool:
@@ -129,7 +118,9 @@ def rows_of(board: Board, figures: Mapping[str, Figure], everything: bool) -> li
     rows = [_row(board, model, metrics, values[model], figures) for model in sorted(models)]
     rows = compare(rows, values, metrics[0], board)
     first = metrics[0]
-    return sorted(rows, key=lambda row: (-row.metrics[first].mean if row.done else math.inf, row.model))
+    return sorted(
+        rows, key=lambda row: (-row.metrics[first].mean if first in row.metrics else math.inf, row.model)
+    )
 
 
 def _of(records: Sequence[Record], model: str) -> list[Record]:
@@ -140,17 +131,18 @@ def _row(
     board: Board,
     model: str,
     metrics: Sequence[str],
-    values: Mapping[str, Values | None],
+    values: Mapping[str, PerUser | None],
     figures: Mapping[str, Figure],
 ) -> Row:
     records = _of(board.records, model)
     file = board.files.get(model) or RunFile(board.name, model, model, "")
     lost = _of(board.lost, model)
-    found = {
-        name: estimate([r.metrics[name] for r in records], values.get(name), intervals(records, name))
-        for name in (records[0].metrics if records else ())
-        if all(name in record.metrics for record in records)
-    }
+    found = {}
+    for name in records[0].metrics if records else ():
+        if all(name in record.metrics for record in records):
+            users = values.get(name)
+            means = [record.metrics[name] for record in records]
+            found[name] = estimate(means, users and users.value_SU, intervals(records, name))
     content = records[0].content if records else {}
     return Row(
         model=model,
@@ -168,63 +160,16 @@ def _row(
         versus=None,
         beside=beside(file, figures, found, metrics),
         slices=slices_of(records),
+        changed=changed_options(board.files.get(model), records),
     )
 
 
-def user_values(records: Sequence[Record], metric: str) -> Values | None:
-    """What every user adds to a metric, (seeds, users); None where that was not kept of every seed."""
-    files = [record.users for record in records]
-    if not files or any(file is None for file in files):
-        return None
-    paths = [file for file in files if file is not None]
-    if paths[0].name == RANKS:
-        return gains(paths, metric)[1]
-    tables = [pl.read_parquet(path, columns=["user", metric]).sort("user") for path in paths]
-    return np.stack([table[metric].to_numpy().astype(np.float64) for table in tables])
-
-
-def intervals(records: Sequence[Record], metric: str) -> list[float]:
-    """Half the width of the interval over users that each run gave itself."""
-    found = []
-    for record in records:
-        rows: list[dict[str, Any]] = record.content.get("rows") or []
-        row = next((row for row in rows if row.get("slice_name") == "all"), {})
-        low, high = (row.get("intervals") or {}).get(metric, (math.nan, math.nan))
-        found.append((high - low) / 2)
-    return found
-
-
-def estimate(means: Sequence[float], value_SU: Values | None, halves: Sequence[float]) -> Estimate:
-    """Mean over seeds, with an interval for other seeds and other users at once.
-
-    Its variance is that of the seeds' means over their number, plus that of the users' means (over seeds)
-    over theirs; degrees of freedom by Welch and Satterthwaite. With one seed only the users count.
-
-    Args:
-        means: One a seed.
-        value_SU: What every user adds, seed by seed; without it, the intervals of the runs count instead.
-        halves: Half the widths of those.
-
-    >>> estimate([0.5, 0.5], np.array([[1.0, 0.0] * 50] * 2), [])  # doctest: +ELLIPSIS
-    Estimate(mean=0.5, low=0.400..., high=0.599...)
-    """
-    seeds = len(means)
-    of_seeds = variance(means) / seeds if seeds > 1 else 0.0
-    if value_SU is None:
-        of_users = (fmean(halves) / NORMAL) ** 2 if halves else math.nan
-        users = math.inf
-    else:
-        users = value_SU.shape[1]
-        of_users = float(value_SU.mean(0).var(ddof=1)) / users if users > 1 else math.nan
-    total = of_seeds + of_users
-    freedom = math.inf
-    spread = (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0) + of_users**2 / (users - 1)
-    if spread > 0:
-        freedom = total**2 / spread
-    times = NORMAL if freedom > MANY else student_quantile(0.95, max(1, int(freedom)))
-    margin = times * math.sqrt(total)
-    mean = fmean(means)
-    return Estimate(mean, mean - margin, mean + margin)
+def changed_options(file: RunFile | None, records: Sequence[Record]) -> tuple[str, ...]:
+    """What was typed for runs over the options of their run file, or was another one in it by then."""
+    if file is None or not (file.model or file.ranker):
+        return ()
+    words = (other_words(file, max(0, r.seed), r.options) for r in records if r.options is not None)
+    return tuple(dict.fromkeys(word for each in words for word in each))
 
 
 def costs_of(records: Sequence[Record]) -> Costs:
@@ -268,7 +213,7 @@ def slices_of(records: Sequence[Record]) -> dict[str, dict[str, dict[str, Any]]]
             if any(value is None for value in each):
                 continue
             merged: dict[str, Any] = {"n": first.get("n")}
-            for metric in (key for key in first if key != "n"):
+            for metric in (key for key in first if key != "n" and all(key in one for one in each)):
                 merged[metric] = [fmean(one[metric][at] for one in each) for at in range(3)]
             found.setdefault(name, {})[group] = merged
     return found
@@ -276,12 +221,12 @@ def slices_of(records: Sequence[Record]) -> dict[str, dict[str, dict[str, Any]]]
 
 def best_baseline(rows: Sequence[Row], metric: str) -> Row | None:
     """The baseline that the others are compared with."""
-    found = [row for row in rows if row.role == "baseline" and row.done]
+    found = [row for row in rows if row.role == "baseline" and metric in row.metrics]
     return max(found, key=lambda row: row.metrics[metric].mean, default=None)
 
 
 def compare(
-    rows: Sequence[Row], values: Mapping[str, Mapping[str, Values | None]], metric: str, board: Board
+    rows: Sequence[Row], values: Mapping[str, Mapping[str, PerUser | None]], metric: str, board: Board
 ) -> list[Row]:
     """Adds the tests against the best baseline; p values are corrected over the board's rows (Holm)."""
     base = best_baseline(rows, metric)
@@ -289,7 +234,7 @@ def compare(
         return list(rows)
     tests: dict[str, tuple[Contrast, Contrast, int]] = {}
     for row in rows:
-        if row.done and row is not base:
+        if metric in row.metrics and row is not base:
             over_users = _over_users(values[row.model][metric], values[base.model][metric])
             mine, other = (_by_seed(board.records, model, metric) for model in (row.model, base.model))
             if base.model in board.files and board.files[base.model].ranker:  # it is the same for every seed
@@ -299,20 +244,25 @@ def compare(
             tests[row.model] = over_users, over_seeds, len(both)
     p_users = dict(zip(tests, holm([test[0].p for test in tests.values()]), strict=True))
     p_seeds = dict(zip(tests, holm([test[1].p for test in tests.values()]), strict=True))
-    return [
-        row._replace(versus=Versus(*tests[row.model], p_users[row.model], p_seeds[row.model]))
-        if row.model in tests
-        else row
-        for row in rows
-    ]
+    counts = [sum(not math.isnan(p) for p in found.values()) for found in (p_users, p_seeds)]
+    result = []
+    for row in rows:
+        if row.model in tests:
+            both_p = p_users[row.model], p_seeds[row.model]
+            row = row._replace(versus=Versus(base.model, *tests[row.model], *both_p, *counts))
+        result.append(row._replace(is_base=row is base))
+    return result
 
 
-def _over_users(better_SU: Values | None, worse_SU: Values | None) -> Contrast:
-    """Bootstrap over the users, who are the same: both were tested on the data of one fingerprint."""
-    if better_SU is None or worse_SU is None or better_SU.shape[1] != worse_SU.shape[1]:
+def _over_users(better: PerUser | None, worse: PerUser | None) -> Contrast:
+    """Bootstrap over the users, matched by name; nothing where they are others.
+
+    The data's fingerprint says that histories and targets are the same, not what the users are called.
+    """
+    if better is None or worse is None or better.names != worse.names:
         return Contrast(math.nan, math.nan, math.nan, math.nan)
-    return paired_bootstrap(better_SU.mean(0, keepdims=True), worse_SU.mean(0, keepdims=True))
+    return paired_bootstrap(*(each.value_SU.mean(0, keepdims=True) for each in (better, worse)))
 
 
 def _by_seed(records: Sequence[Record], model: str, metric: str) -> dict[int, float]:
-    return {record.seed: record.metrics[metric] for record in _of(records, model)}
+    return {r.seed: r.metrics[metric] for r in _of(records, model) if metric in r.metrics}

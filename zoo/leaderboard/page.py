@@ -6,11 +6,20 @@ from html import escape
 from pathlib import Path
 
 from zoo.experiments.tables import title
-from zoo.leaderboard.board import Beside, Estimate, Row, best_baseline, main_metrics
+from zoo.leaderboard.board import Beside, Row, main_metrics
 from zoo.leaderboard.drawings import cost_figures, curve_figure, slice_figures
+from zoo.leaderboard.estimates import Estimate
 from zoo.leaderboard.panels import CurvePanel, MatrixPanel, Panel
 from zoo.leaderboard.records import Board
-from zoo.leaderboard.text import bytes_text, caption, count_text, seconds_text, seeds_text, versus_text
+from zoo.leaderboard.text import (
+    bytes_text,
+    caption,
+    count_text,
+    difference,
+    seconds_text,
+    seeds_text,
+    versus_text,
+)
 
 HERE = Path(__file__).parent
 LETTERS = 600
@@ -61,7 +70,6 @@ def _board(anchor: str, board: Board, rows: Sequence[Row]) -> str:
 
 def _table(board: Board, rows: Sequence[Row]) -> str:
     metrics = main_metrics(board.records)
-    base = best_baseline(rows, metrics[0])
     heads = ["model", *map(title, metrics), f"{title(metrics[0])} over baseline", "p users", "p seeds"]
     heads += ["published", "train", "test", "memory", "parameters", "trained", "seeds"]
     spread = {name: _range([row.metrics[name] for row in rows if name in row.metrics]) for name in metrics}
@@ -69,7 +77,7 @@ def _table(board: Board, rows: Sequence[Row]) -> str:
     for row in rows:
         cells = [_name(row)]
         cells += [_estimate(row, name, spread[name]) for name in metrics]
-        cells += _versus(row, row is base)
+        cells += _versus(row)
         cells.append(_beside(row.beside))
         cost = row.costs
         cells += [
@@ -138,14 +146,12 @@ def _strip(found: Estimate, spread: tuple[float, float]) -> str:
     )
 
 
-def _versus(row: Row, is_base: bool) -> list[str]:
-    shown = versus_text(row.versus, is_base)
-    versus = row.versus
-    values = ["0"] if is_base else [""]
-    if versus is not None:
-        contrast = versus.over_seeds if math.isnan(versus.over_users.p) else versus.over_users
-        values = [f"{contrast.difference:.6f}", _plain(versus.p_users), _plain(versus.p_seeds)]
-    values += [""] * (3 - len(values))
+def _versus(row: Row) -> list[str]:
+    shown = versus_text(row.versus, row.is_base)
+    values = ["0" if row.is_base else "", "", ""]
+    if row.versus is not None:
+        found = difference(row.versus).difference, row.versus.p_users, row.versus.p_seeds
+        values = list(map(_plain, found))
     return [f'<td data-v="{v}">{escape(text)}</td>' for v, text in zip(values, shown, strict=True)]
 
 

@@ -49,10 +49,13 @@ def read_panels(folder: Path) -> list[Panel]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"--with {folder}: {path} cannot be read: {error}.") from error
-    if isinstance(content, Mapping) and "points" in content:
-        return [curve_panel(folder.name, content)]
-    if isinstance(content, Mapping) and "fine_tuned_minus_scratch" in content:
-        return [matrix_panel(folder.name, content)]
+    try:
+        if isinstance(content, Mapping) and "points" in content:
+            return [curve_panel(folder.name, content)]
+        if isinstance(content, Mapping) and "fine_tuned_minus_scratch" in content:
+            return [matrix_panel(folder.name, content)]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"--with {folder}: {path} is not as the command left it: {error!r}.") from error
     raise ValueError(f"--with {folder}: expected the folder of mmzoo transfer or curves, found neither.")
 
 

@@ -1,5 +1,6 @@
 """Published figures, their sources, and what was found beside them, in words."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,12 +100,13 @@ def require_known(names: Mapping[str, tuple[str, ...]], figures: Mapping[str, Fi
 def verdict(published: float, mean: float | None, low: float | None, high: float | None) -> Verdict:
     """What is said of a figure beside what was found.
 
-    A figure is reached if it lies in our interval, widened by ``TOLERANCE`` of the figure on both sides.
+    A figure is reached if it lies in our interval, widened by ``TOLERANCE`` of it on both sides. Where
+    there is no interval, our mean takes its place.
 
     Args:
         published: The paper's.
         mean: Ours; None if nothing was run.
-        low: Lower end of our interval.
+        low: Lower end of our interval; NaN if there is none.
         high: Its upper end.
 
     >>> verdict(0.2, 0.15, 0.14, 0.16).words
@@ -114,10 +116,15 @@ def verdict(published: float, mean: float | None, low: float | None, high: float
     """
     if mean is None or low is None or high is None:
         return Verdict("not run", f"not run ({published:.4f})")
+    if math.isnan(low) or math.isnan(high):
+        low = high = mean
     room = TOLERANCE * published
     off = abs(mean / published - 1) * 100 if published else 0.0
     if high + room < published:
         return Verdict("not reproduced", f"not reproduced: {off:.0f} % below {published:.4f}")
     if low - room > published:
         return Verdict("exceeded", f"exceeded: {off:.0f} % above {published:.4f}")
-    return Verdict("reached", f"reached: {published:.4f} is in our interval")
+    if low <= published <= high:
+        return Verdict("reached", f"reached: {published:.4f} is in our interval")
+    near_what = "our interval" if low < high else "ours"
+    return Verdict("reached", f"reached: {published:.4f} is within {100 * TOLERANCE:g} % of {near_what}")

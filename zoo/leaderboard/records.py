@@ -1,7 +1,8 @@
 """What the runs of a board left, and which of it may stand in one table."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,18 +25,28 @@ class Record(NamedTuple):
     """``results.json``; empty if there is none."""
     message: str = ""
     """Why it failed."""
+    options: tuple[str, ...] | None = None
+    """What was run; None if nobody says."""
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Test metrics over all users."""
-        rows = self.content.get("rows") or []
-        return next((row["metrics"] for row in rows if row.get("slice_name") == "all"), {})
+        """Test metrics over all users; of a file edited by hand whatever of it still are some."""
+        rows = self.content.get("rows")
+        every = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+        found = next((row.get("metrics") for row in every if row.get("slice_name") == "all"), None)
+        values = found.items() if isinstance(found, Mapping) else ()
+        return {name: float(value) for name, value in values if isinstance(value, int | float)}
 
     @property
     def users(self) -> Path | None:
         """The file of what every user adds."""
         name = (self.content.get("users") or {}).get("file")
         return None if name is None else self.folder / Path(name).name
+
+    @property
+    def setting(self) -> tuple[str, int]:
+        """Configuration, and processes: a batch has as many parts as there are of them."""
+        return str(self.content.get("config")), int(self.content.get("processes") or 1)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -61,6 +72,8 @@ class Board(NamedTuple):
     apart: list[Apart]
     lost: list[Record]
     """Failed and unfinished ones."""
+    protocols: tuple[str, ...] = ()
+    """All that something was evaluated under, whatever was asked for."""
 
     @property
     def protocol(self) -> str:
@@ -93,10 +106,11 @@ def read_board(name: str, out: Path, runs: Path, protocol: str = "") -> Board:
     records = read_records(out / name)
     lost = [record for record in records if record.state != "finished"]
     done = [record for record in records if record.state == "finished"]
+    protocols = tuple(sorted({record.place[0] for record in done}))
     if protocol:
         done = [record for record in done if protocol.lower() in record.place[0].lower()]
     kept, apart = sort_out(done)
-    return Board(name, files, kept, apart, lost)
+    return Board(name, files, kept, apart, lost, protocols)
 
 
 def known_files(name: str, out: Path, runs: Path) -> dict[str, RunFile]:
@@ -104,8 +118,9 @@ def known_files(name: str, out: Path, runs: Path) -> dict[str, RunFile]:
     found = {}
     for path in sorted((out / name).glob(f"*/{RUN}")) if (out / name).is_dir() else []:
         values = read_results(path)
-        if values is not None:
-            found[path.parent.name] = RunFile.of_plain(values)
+        file = None if values is None else RunFile.of_plain(values)
+        if file is not None:
+            found[path.parent.name] = file
     if runs.is_dir():
         found |= {path.stem: read_run_file(path) for path in run_files(runs).get(name, [])}
     return found
@@ -115,18 +130,31 @@ def read_records(folder: Path) -> list[Record]:
     """All runs of a board, by model and seed."""
     found = []
     for path in sorted(folder.glob("*/seed-*"), key=lambda p: (p.parent.name, _seed(p))):
-        state = read_state(path)
-        content = read_results(path / RESULTS)
-        if content is not None and (state is None or state.get("finished")):
-            found.append(Record(path.parent.name, _seed(path), "finished", path, content))
-        elif state is not None and "failed" in state:
-            found.append(Record(path.parent.name, _seed(path), "failed", path, {}, str(state["failed"])))
-        elif state is not None and state.get("finished"):
-            message = f"{RESULTS} is missing, or cannot be read"
-            found.append(Record(path.parent.name, _seed(path), "failed", path, {}, message))
-        elif state is not None:
-            found.append(Record(path.parent.name, _seed(path), "unfinished", path, {}))
+        record = read_record(path)
+        if record is not None:
+            found.append(record)
     return found
+
+
+def read_record(path: Path) -> Record | None:
+    """The run in a folder; None where nothing was run."""
+    run = Record(path.parent.name, _seed(path), "unfinished", path, {})
+    try:
+        state = read_state(path)
+    except ValueError as error:
+        return run._replace(state="failed", message=str(error))
+    content = read_results(path / RESULTS)
+    options = (state or {}).get("options")
+    run = run._replace(options=tuple(map(str, options)) if isinstance(options, list) else None)
+    if content is not None and (state is None or state.get("finished")):
+        return run._replace(state="finished", content=content)
+    if state is None:
+        return None
+    if "failed" in state:
+        return run._replace(state="failed", message=str(state["failed"]))
+    if state.get("finished"):
+        return run._replace(state="failed", message=f"{RESULTS} is missing, or cannot be read")
+    return run
 
 
 def _seed(path: Path) -> int:
@@ -152,16 +180,16 @@ def sort_out(records: Sequence[Record]) -> tuple[list[Record], list[Apart]]:
     if not places:
         return [], apart
     usual = max(places, key=lambda place: (places[place], place))
-    configs = {
-        model: Counter(r.content["config"] for r in sound if r.model == model and r.place == usual)
+    settings = {
+        model: Counter(r.setting for r in sound if r.model == model and r.place == usual)
         for model in {record.model for record in sound}
     }
     kept = []
     for record in sound:
         if record.place != usual:
             apart.append(Apart(record, _other_place(record.place, usual)))
-        elif record.content["config"] != configs[record.model].most_common(1)[0][0]:
-            apart.append(Apart(record, "another configuration than most of its seeds"))
+        elif record.setting != (common := settings[record.model].most_common(1)[0][0]):
+            apart.append(Apart(record, _other_setting(record.setting, common)))
         else:
             kept.append(record)
     return kept, apart
@@ -180,12 +208,20 @@ def fault(record: Record) -> str:
         return "no protocol"
     if not content.get("config"):
         return "no configuration: not made by the command"
-    if not record.metrics:
+    if not record.metrics or not all(map(math.isfinite, record.metrics.values())):
         return "no metrics over all users"
+    if record.seed >= 0 and content.get("seed", record.seed) not in (None, record.seed):
+        return f"copied: it is a run of seed {content['seed']}"
     users = record.users
     if users is not None and (not users.is_file() or file_digest(users) != content["users"]["sha256"]):
         return f"{users.name} is missing, or is not the one that belongs to it"
     return ""
+
+
+def _other_setting(found: tuple[str, int], usual: tuple[str, int]) -> str:
+    if found[0] != usual[0]:
+        return "another configuration than most of its seeds"
+    return f"{found[1]} processes share a batch, {usual[1]} in most of its seeds"
 
 
 def _other_place(found: tuple[str, str], usual: tuple[str, str]) -> str:

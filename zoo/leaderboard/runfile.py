@@ -55,10 +55,11 @@ class RunFile(NamedTuple):
         return {**self._asdict(), "options": list(self.options), "published": list(self.published)}
 
     @classmethod
-    def of_plain(cls, values: Mapping[str, Any]) -> "RunFile":
-        """What ``plain`` gave."""
-        tuples = {name: tuple(values[name]) for name in ("options", "published")}
-        return cls(**{**values, **tuples})
+    def of_plain(cls, values: Mapping[str, Any]) -> "RunFile | None":
+        """What ``plain`` gave, of this version or another; None if something that is needed is not there."""
+        found = {name: values[name] for name in cls._fields if name in values}
+        tuples = {name: tuple(map(str, found.get(name) or ())) for name in ("options", "published")}
+        return cls(**{**found, **tuples}) if {"board", "name", "title", "data"} <= found.keys() else None
 
 
 def read_run_file(path: Path) -> RunFile:

@@ -10,7 +10,7 @@ from zoo.experiments.folder import write_atomic
 from zoo.experiments.jobs import FIT, Check, Job, read_state
 from zoo.leaderboard.runfile import RunFile
 from zoo.options import option_names
-from zoo.provenance import code_version, config_hash, is_sealed
+from zoo.provenance import WHERE, code_version, config_hash, is_sealed
 
 RUN = "run.json"
 """The run file as it was when it was last run, beside the folders of the seeds."""
@@ -57,6 +57,22 @@ def jobs_of(file: RunFile, seeds: int, out: Path, typed: Sequence[str]) -> list[
             (*line, *typed, *weights, f"--seed_everything={seed}"),
         )
         for seed in range(seeds)
+    ]
+
+
+def other_words(file: RunFile, seed: int, options: Sequence[str]) -> list[str]:
+    """In what a run is other than its run file says; where and how fast it runs does not count.
+
+    >>> file = RunFile("toy", "morec", "MoRec", "demo", "morec", options=("--model.lr=0.1",))
+    >>> other_words(file, 0, ["--model=morec", "--data=demo", "--model.lr=0.2", "--data.root=x"])
+    ['--model.lr=0.2']
+    """
+    (*_, job) = jobs_of(file, seed + 1, Path(), [])
+    given = set(option_names(options))
+    missing = [f"without {word}" for word in job.options if not given & set(option_names([word]))]
+    more = [word for word in options if word not in job.options]
+    return [
+        word for word in (*more, *missing) if not WHERE & set(option_names([word.removeprefix("without ")]))
     ]
 
 

@@ -18,10 +18,11 @@ from zoo.leaderboard.text import csv_text, json_text, latex, markdown
 from zoo.names import near, plain
 
 RESULTS = Path("benchmarks/results")
+MODALITIES = frozenset({"text", "image", "audio", "video", "ids"})
 Shown = Sequence[tuple[Board, list[Row]]]
 FORMATS: dict[str, Callable[[Shown], str]] = {
     "markdown": lambda shown: "\n".join(markdown(board, rows) for board, rows in shown),
-    "csv": lambda shown: "\n".join(csv_text(board, rows) for board, rows in shown),
+    "csv": lambda shown: csv_text(shown).rstrip("\n"),
     "latex": lambda shown: "\n".join(latex(board, rows) for board, rows in shown),
     "json": json_text,
 }
@@ -67,20 +68,23 @@ def show(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: A board, a figure or a filter is unknown.
     """
+    if arguments.panels and not arguments.html:
+        raise ValueError("--with draws on the page: add --html FILE.")
     figures = published_figures(arguments.published)
     names = chosen_boards(arguments.boards, arguments.out, arguments.folder)
     filters = Filters(
         frozenset(part.strip() for part in arguments.modality.split(",") if part.strip()),
         parse_count(arguments.max_parameters),
     )
-    shown = []
+    found = []
     for name in names:
         board = read_board(name, arguments.out, arguments.folder, arguments.protocol)
         if figures:
             require_known({file.key: file.published for file in board.files.values()}, figures)
         everything = arguments.all or bool(arguments.boards)
-        rows = [row for row in rows_of(board, figures, everything) if filters.lets(row)]
-        shown.append((board, rows))
+        found.append((board, rows_of(board, figures, everything)))
+    require_known_filters(arguments.protocol, filters, found)
+    shown = [(board, [row for row in rows if filters.lets(row)]) for board, rows in found]
     print(FORMATS[arguments.format](shown))
     if arguments.html:
         panels = [panel for folder in arguments.panels for panel in read_panels(folder)]
@@ -91,8 +95,25 @@ def show(arguments: argparse.Namespace) -> None:
             done = [row for row in rows if row.done]
             if done:
                 path = arguments.results / f"{board.name}.csv"
-                write_atomic(path, csv_text(board, done))
+                write_atomic(path, csv_text([(board, done)]))
                 print(f"{path}")
+
+
+def require_known_filters(protocol: str, filters: Filters, found: Shown) -> None:
+    """Refuses filters that nothing could pass.
+
+    Raises:
+        ValueError: A modality is unknown, or no result is of the protocol; the message says what there is.
+    """
+    known = sorted(MODALITIES | {name for _, rows in found for row in rows for name in row.modalities})
+    for name in sorted(filters.modalities):
+        if name not in known:
+            close = near(name, known)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(f"--modality: there is no '{name}'.{hint} Known: {', '.join(known)}.")
+    protocols = sorted({place for board, _ in found for place in board.protocols})
+    if protocols and not any(protocol.lower() in place.lower() for place in protocols):
+        raise ValueError(f"--protocol: no result is of '{protocol}'. There are: {'; '.join(protocols)}.")
 
 
 def published_figures(path: Path) -> dict[str, Figure]:

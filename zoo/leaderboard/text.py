@@ -10,9 +10,10 @@ from typing import Any
 
 from zoo.experiments.matrix_table import p_text
 from zoo.experiments.panels import short
-from zoo.experiments.stats import number
+from zoo.experiments.stats import Contrast, number
 from zoo.experiments.tables import Table, title
-from zoo.leaderboard.board import Estimate, Row, Versus, best_baseline, main_metrics
+from zoo.leaderboard.board import Row, Versus, main_metrics
+from zoo.leaderboard.estimates import Estimate
 from zoo.leaderboard.records import Apart, Board
 
 NAMES = {"paper": "paper", "control": "control", "baseline": "baseline"}
@@ -84,15 +85,20 @@ def seeds_text(row: Row) -> str:
     return ", ".join(parts)
 
 
+def difference(versus: Versus) -> Contrast:
+    """The difference to the best baseline over users, or over seeds where users cannot be paired."""
+    return versus.over_seeds if math.isnan(versus.over_users.p) else versus.over_users
+
+
 def versus_text(versus: Versus | None, is_base: bool) -> list[str]:
     """Difference to the best baseline with its interval over users, and both p."""
     if is_base:
         return ["best baseline", "", ""]
     if versus is None:
         return ["-", "-", "-"]
-    contrast = versus.over_users
-    if math.isnan(contrast.p):
-        contrast = versus.over_seeds
+    contrast = difference(versus)
+    if math.isnan(contrast.difference):
+        return ["-", "-", "-"]
     between = "" if math.isnan(contrast.lower) else f" [{contrast.lower:+.4f}, {contrast.upper:+.4f}]"
     return [f"{contrast.difference:+.4f}{between}", p_text(versus.p_users), p_text(versus.p_seeds)]
 
@@ -105,7 +111,6 @@ def said(row: Row) -> str:
 def table_of(board: Board, rows: Sequence[Row]) -> Table:
     """The table that is printed."""
     metrics = main_metrics(board.records)
-    base = best_baseline(rows, metrics[0])
     header = ["model", "", *map(title, metrics), f"{title(metrics[0])} over baseline", "p users", "p seeds"]
     header += ["published", "train", "test", "memory", "parameters", "trained", "seeds"]
     cells = []
@@ -119,7 +124,7 @@ def table_of(board: Board, rows: Sequence[Row]) -> Table:
                 row.model,
                 row.role,
                 *found,
-                *versus_text(row.versus, row is base),
+                *versus_text(row.versus, row.is_base),
                 said(row),
                 seconds_text(cost.train_seconds),
                 seconds_text(cost.test_seconds),
@@ -145,16 +150,21 @@ def apart_table(apart: Sequence[Apart]) -> Table:
 
 def caption(board: Board, rows: Sequence[Row]) -> str:
     """How the table is to be read, and where its numbers come from."""
-    tests = sum(row.versus is not None for row in rows)
-    base = best_baseline(rows, main_metrics(board.records)[0])
+    versus = next((row.versus for row in rows if row.versus is not None), None)
     text = f"Protocol: {board.protocol}. Data: {board.data}. " if board.records else ""
     text += "± is half of the 95 % interval over seeds and users. "
-    if base is not None and tests:
+    if any(len(row.seeds) == 1 and row.costs.trainable > 0 for row in rows):
+        text += "Where there is one seed, it is over users alone. "
+    if versus is not None:
+        tests = sorted({versus.tests_users, versus.tests_seeds} - {0}, reverse=True)
         text += (
-            f"Over {base.model}, the best baseline: mean difference and its interval over users (paired "
+            f"Over {versus.base}, the best baseline: mean difference and its interval over users (paired "
             "bootstrap), p of that and of a paired t test over seeds, two-sided, corrected for "
-            f"{tests} comparison{'s' * (tests > 1)} (Holm). "
+            f"{' and '.join(map(str, tests))} comparison{'s' * (tests != [1])} (Holm). "
         )
+    changed = [f"{row.model} {' '.join(row.changed)}" for row in rows if row.changed]
+    if changed:
+        text += f"Run with other options than their run files say: {'; '.join(changed)}. "
     codes = sorted({code_text(record.content) for record in board.records})
     if codes:
         text += f"Code: {'; '.join(codes)}."
@@ -221,11 +231,11 @@ def escape_latex(text: str) -> str:
     return re.sub(".", lambda found: LATEX.get(found.group(), found.group()), " ".join(text.split()))
 
 
-def csv_text(board: Board, rows: Sequence[Row]) -> str:
-    """A line a model, every metric with the ends of its interval."""
-    names = sorted({name for row in rows for name in row.metrics})
+def csv_text(boards: Sequence[tuple[Board, Sequence[Row]]]) -> str:
+    """A line a model below one header, every metric with the ends of its interval."""
+    names = sorted({name for _, rows in boards for row in rows for name in row.metrics})
     text = io.StringIO()
-    lines = [line_of(board, row, names) for row in rows]
+    lines = [line_of(board, row, names) for board, rows in boards for row in rows]
     if not lines:
         return ""
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
@@ -237,12 +247,14 @@ def csv_text(board: Board, rows: Sequence[Row]) -> str:
 def line_of(board: Board, row: Row, names: Sequence[str]) -> dict[str, str | float | int | None]:
     """A row in plain values."""
     line: dict[str, str | float | int | None] = {
+        "board": board.name,
         "model": row.model,
         "title": row.title,
         "role": row.role,
         "paper": row.paper,
         "seeds": len(row.seeds),
         "failed": len(row.failed),
+        "unfinished": len(row.unfinished),
     }
     for name in names:
         found = row.metrics.get(name)
@@ -251,10 +263,11 @@ def line_of(board: Board, row: Row, names: Sequence[str]) -> dict[str, str | flo
     for name, value in row.costs._asdict().items():
         line[name] = number(value)
     versus = row.versus
-    line["over_baseline"] = None if versus is None else number(versus.over_users.difference)
+    line["over_baseline"] = None if versus is None else number(difference(versus).difference)
     line["p_users"] = None if versus is None else number(versus.p_users)
     line["p_seeds"] = None if versus is None else number(versus.p_seeds)
     line["published"] = said(row) if row.beside else None
+    line["other_options"] = " ".join(row.changed) or None
     line["modalities"] = " ".join(row.modalities)
     line["protocol"] = board.protocol
     line["data"] = board.data

@@ -1,7 +1,7 @@
 """Results of runs that were never run, as the command leaves them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ PROTOCOL, DATA = "leave two out, among the whole catalogue", "d1"
 
 
 def made_run(
-    out: Path, model: str, seed: int = 0, share: float = 0.3, board: str = "toy", **changes: object
+    out: Path,
+    model: str,
+    seed: int = 0,
+    share: float = 0.3,
+    board: str = "toy",
+    users: Callable[[int], str] = "u{}".format,
+    typed: Sequence[str] = (),
+    **changes: object,
 ) -> Path:
     """Writes a finished run in which about this share of the users has its target at rank 1 to 10."""
     folder = out / board / model / f"seed-{seed}"
@@ -24,8 +31,8 @@ def made_run(
     rng = np.random.default_rng(seed + 1)
     hit_U = np.random.default_rng(7).random(USERS) + 0.02 * rng.standard_normal(USERS) < share
     rank_U = np.where(hit_U, rng.integers(1, 11, USERS), 99).astype(np.uint32)
-    names = [f"u{at}" for at in range(USERS)]
-    table = {"user": names, "target": names, "rank": rank_U, "rank_repeat": rank_U}
+    targets = [f"i{at}" for at in range(USERS)]
+    table = {"user": list(map(users, range(USERS))), "target": targets, "rank": rank_U, "rank_repeat": rank_U}
     pl.DataFrame(table).write_parquet(folder / "ranks.parquet")
     metric_names, gain_RM = metric_gains()
     means = gain_RM[np.where(rank_U > CUTOFFS[-1], 0, rank_U)].mean(0)
@@ -42,6 +49,8 @@ def made_run(
             "memory_bytes": 3 * 2**28,
             "memory_before_bytes": 2**29,
         },
+        "seed": seed,
+        "processes": 1,
         "modalities": ["text"],
         "ids": False,
         "data": DATA,
@@ -54,7 +63,8 @@ def made_run(
     content |= changes
     kept = {key: value for key, value in content.items() if value is not None}
     (folder / "results.json").write_text(json.dumps(seal(kept)))
-    write_job(folder, {"options": [f"--model={model}"], "finished": True})
+    options = [f"--model={model}", "--data=demo", *typed, "--weights=true", f"--seed_everything={seed}"]
+    write_job(folder, {"options": options, "finished": True})
     return folder
 
 

@@ -1,14 +1,17 @@
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.zoo.leaderboard.made import lost_run, made_run, run_file
-from zoo.leaderboard.board import Filters, Row, estimate, rows_of
+from zoo.leaderboard.board import Filters, Row, rows_of
+from zoo.leaderboard.estimates import estimate
 from zoo.leaderboard.published import Figure, read_published, require_known, verdict
 from zoo.leaderboard.records import Board, read_board
+from zoo.leaderboard.text import markdown
 from zoo.provenance import seal
 
 FIGURES = {"t:a": Figure("t:a", "Nobody", "Table 1", "any", {"hr@10": 0.9, "ndcg@10": 0.05}, "one seed")}
@@ -77,6 +80,49 @@ def test_failed_and_unfinished_seeds_are_not_hidden(tmp_path: Path) -> None:
     assert (row.seeds, row.failed, row.unfinished) == ((0,), (1, 3), (2,))
 
 
+def test_copies_other_numbers_of_processes_and_no_numbers_stand_apart(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for seed in range(2):
+        made_run(out, "morec", seed)
+    shutil.copytree(out / "toy" / "morec" / "seed-0", out / "toy" / "morec" / "seed-2")
+    made_run(out, "morec", 3, processes=4)
+    made_run(out, "empty", rows=[{"slice_name": "all", "metrics": {"hr@10": math.nan}, "users": 0}])
+    assert reasons(board_of(tmp_path)) == {
+        "morec-2": "copied: it is a run of seed 0",
+        "morec-3": "4 processes share a batch, 1 in most of its seeds",
+        "empty-0": "no metrics over all users",
+    }
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["none", [1], [{"slice_name": "all"}], [{"slice_name": "all", "metrics": {"hr@10": "much"}}], {"a": 1}],
+)
+def test_a_file_edited_into_nonsense_spoils_nothing_else(rows: object, tmp_path: Path) -> None:
+    made_run(tmp_path / "out", "morec")
+    path = made_run(tmp_path / "out", "edited") / "results.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rows": rows}))
+    found = board_of(tmp_path)
+    assert reasons(found) == {"edited-0": "edited: its checksum does not fit its content"}
+    assert "edited/seed-0" in markdown(found, rows_of(found, FIGURES, False))
+
+
+def test_files_of_another_version_or_cut_off_spoil_nothing_else(tmp_path: Path) -> None:
+    for model in ("morec", "idrec", "odmt"):
+        made_run(tmp_path / "out", model)
+    toy = tmp_path / "out" / "toy"
+    (toy / "morec" / "run.json").write_text(
+        '{"title": "T", "board": "toy", "name": "morec", "data": "d", "new": 1}'
+    )
+    (toy / "idrec" / "run.json").write_text('{"title": "T"}')
+    (toy / "odmt" / "seed-0" / "job.json").write_text("")
+    found = rows(tmp_path)
+    assert found["morec"].title == "T"
+    assert found["idrec"].title == "idrec"
+    assert found["odmt"].failed == (0,)
+    assert "Remove the folder" in board_of(tmp_path).lost[0].message
+
+
 def test_the_interval_takes_seeds_and_users_in() -> None:
     value_SU = np.array([[1.0, 0.0] * 50] * 2)
     same = estimate([0.5, 0.5], value_SU, [])
@@ -85,6 +131,7 @@ def test_the_interval_takes_seeds_and_users_in() -> None:
     assert apart.half > 3 * same.half  # two seeds: their spread counts, and one degree of freedom
     alone = estimate([0.5], None, [0.1])
     assert math.isclose(alone.half, 0.1)
+    assert math.isnan(estimate([0.5], np.array([[0.5]]), []).half)  # one user
 
 
 def test_rows_are_tested_against_the_best_baseline(tmp_path: Path) -> None:
@@ -113,6 +160,50 @@ def test_rows_are_tested_against_the_best_baseline(tmp_path: Path) -> None:
     assert said == {"hr@10": "not reproduced", "ndcg@10": "exceeded"}
     assert found["morec"].costs.memory_bytes == 3 * 2**28 - 2**29
     assert found["morec"].slices["cold"]["1-9"]["n"] == 50
+
+
+def test_users_are_matched_by_name(tmp_path: Path) -> None:
+    for seed in range(3):
+        made_run(tmp_path / "out", "morec", seed, 0.5)
+        made_run(tmp_path / "out", "idrec", seed, 0.3, users=lambda at: f"{at:09}")
+    run_file(tmp_path / "runs", "idrec", role="baseline")
+    versus = rows(tmp_path)["morec"].versus
+    assert versus is not None
+    assert math.isnan(versus.p_users)  # the same catalogue, but nobody knows who is who
+    assert versus.p_seeds < 0.05
+
+
+def test_the_baseline_is_named_whatever_is_shown(tmp_path: Path) -> None:
+    for seed in range(2):
+        made_run(tmp_path / "out", "morec", seed, 0.5)
+        made_run(tmp_path / "out", "odmt", seed, 0.4)
+        made_run(tmp_path / "out", "best", seed, 0.3, modalities=[], ids=True)
+        made_run(tmp_path / "out", "worse", seed, 0.2)
+    for name in ("best", "worse"):
+        run_file(tmp_path / "runs", name, role="baseline")
+    board = board_of(tmp_path)
+    shown = [row for row in rows_of(board, FIGURES, False) if Filters(frozenset({"text"})).lets(row)]
+    assert [row.model for row in shown] == ["morec", "odmt", "worse"]
+    text = markdown(board, shown)
+    assert "best baseline |" not in text
+    assert "Over best, the best baseline" in text
+    assert "corrected for 3 comparisons (Holm)" in text
+
+
+def test_one_seed_is_said_to_know_of_users_alone(tmp_path: Path) -> None:
+    made_run(tmp_path / "out", "morec")
+    board = board_of(tmp_path)
+    assert "one seed, it is over users alone" in markdown(board, rows_of(board, FIGURES, False))
+
+
+def test_what_was_typed_over_a_run_file_is_said(tmp_path: Path) -> None:
+    run_file(tmp_path / "runs", "morec", options={"model.lr": 0.1})
+    made_run(tmp_path / "out", "morec", 0, typed=["--model.lr=0.1"])
+    made_run(tmp_path / "out", "morec", 1, typed=["--trainer.max_epochs=1", "--data.root=x"])
+    assert rows(tmp_path)["morec"].changed == ("--trainer.max_epochs=1", "without --model.lr=0.1")
+    board = board_of(tmp_path)
+    said = "other options than their run files say: morec --trainer.max_epochs=1 without --model.lr=0.1."
+    assert said in markdown(board, rows_of(board, FIGURES, False))
 
 
 def test_a_deterministic_baseline_is_paired_with_every_seed(tmp_path: Path) -> None:
@@ -165,6 +256,11 @@ def test_verdicts() -> None:
     assert verdict(0.2, 0.19, 0.18, 0.1961).kind == "reached"  # two per cent are rounding and small print
     assert verdict(0.2, 0.19, 0.18, 0.1959).kind == "not reproduced"
     assert verdict(0.2, 0.22, 0.205, 0.23).kind == "exceeded"
+    assert "within 2 % of our interval" in verdict(0.2, 0.19, 0.18, 0.1961).words
+    nan = math.nan
+    assert verdict(0.2, 0.1, nan, nan).kind == "not reproduced"  # without an interval the mean counts
+    assert verdict(0.2, 0.3, nan, nan).kind == "exceeded"
+    assert "within 2 % of ours" in verdict(0.2, 0.201, nan, nan).words
 
 
 def test_metrics_of_pairs(tmp_path: Path) -> None:

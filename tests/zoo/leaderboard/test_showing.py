@@ -94,6 +94,14 @@ def test_csv_and_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert board["rows"][0]["slices"]["cold"]["1-9"]["n"] == 50
 
 
+def test_several_boards_are_one_csv(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_run(folder / "out", "bpr", board="pairs")
+    show(folder, "--format", "csv")
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["board"] for row in found] == ["pairs", "toy", "toy", "toy"]
+    assert {row["model"] for row in found} == {"bpr", "morec", "idrec", "broken"}
+
+
 def test_latex_escapes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_run(folder / "out", "a_b&c", 0)
     show(folder, "--format", "latex")
@@ -173,6 +181,12 @@ def test_what_is_unknown_is_said(folder: Path) -> None:
         show(folder, "--max-parameters", "many")
     with pytest.raises(ValueError, match=r"no option --nonsense"):
         show(folder, "--nonsense=1")
+    with pytest.raises(ValueError, match=r"no 'txt'. Did you mean text"):
+        show(folder, "--modality", "txt,image")
+    with pytest.raises(ValueError, match=r"no result is of 'chunks'. There are: global"):
+        show(folder, "--protocol", "chunks")
+    with pytest.raises(ValueError, match=r"add --html"):
+        show(folder, "--with", str(folder))
     with pytest.raises(ValueError, match=r"Nothing was run"):
         command.main(["show", "--out", str(folder / "nowhere")], COMMAND, lambda _: None)
 
