@@ -13,7 +13,7 @@ from zoo.leaderboard.runfile import RunFile, read_run_file, run_files
 
 RUNS = ROOT / "benchmarks" / "runs"
 FILES = [read_run_file(path) for paths in run_files(RUNS).values() for path in paths]
-TRAINED = [file for file in FILES if not file.ranker]
+TRAINED = [file for file in FILES if file.model]
 ONE_A_MODEL = list({file.model: file for file in TRAINED}.values())
 
 

@@ -98,12 +98,24 @@ class Contender:
         return self._answer()
 
     def scores(self, stage: Stage, users: int) -> npt.NDArray[np.float32]:
-        """Scores of the first users, all items; -inf for items that it does not know."""
+        """Scores of the first users, all items; -inf for items that it does not know.
+
+        Raises:
+            WorkerError: A score is NaN, or the worker ended.
+        """
         path = self.setting.folder / f"{stage}.npy"
         self.ask("scores", stage=stage, users=users, file=str(path))
         scores: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
         path.unlink()
+        if np.isnan(scores).any():
+            raise WorkerError(f"Expected scores of {self.name}, found NaN: its training has diverged.")
         return scores
+
+    def save(self, path: Path) -> None:
+        """Keeps what training needs to go on from here, all or nothing."""
+        part = path.with_name(f"{path.name}.part").resolve()
+        self.ask("save", file=str(part))
+        os.replace(part, path)
 
     def stop(self) -> float:
         """Ends the process; its peak memory in MB."""

@@ -8,9 +8,10 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from benchmarks.measure import Row, Spread
@@ -20,6 +21,7 @@ from benchmarks.peers.histories import Histories
 from benchmarks.peers.judge import Floats, gains, paired_interval, ranks
 from benchmarks.peers.protocol import Setting, Stage
 from benchmarks.peers.rows import EXTRA
+from zoo.experiments.folder import write_atomic
 
 GATED = tuple(entry for entry in ENTRIES if entry.name != "plain")
 NEAR = 0.95
@@ -60,19 +62,20 @@ class Course:
     best: int = -1
     test_U: Floats = field(default_factory=lambda: np.zeros(0))
     """NDCG@10 of every user's test target at the best epoch."""
+    rank_U: list[int] = field(default_factory=list)
+    """Rank of the same."""
 
     def save(self, path: Path) -> None:
-        """Writes a finished one."""
+        """Writes one, all or nothing."""
         plain = {**vars(self), "test_U": self.test_U.tolist()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plain), encoding="utf-8")
+        write_atomic(path, json.dumps(plain))
 
     @classmethod
-    def load(cls, path: Path) -> "Course":
+    def load(cls, path: Path) -> Self:
         """Reads one."""
-        plain = json.loads(path.read_text("utf-8"))
-        points = [Point(*values) for values in plain["points"]]
-        return cls(points, plain["rates"], plain["best"], np.array(plain["test_U"]))
+        plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        plain["points"] = [Point(*values) for values in plain["points"]]
+        return cls(**{**plain, "test_U": np.array(plain["test_U"])})
 
     @property
     def seconds(self) -> float:
@@ -104,20 +107,20 @@ class Judge:
         }
         self.hidden = {stage: histories.read(stage) for stage in self.targets}
 
-    def gains(self, contender: Contender, stage: Stage) -> Floats:
-        """NDCG@10 of every user."""
-        scores_UI = contender.scores(stage, self.users)
-        return gains(ranks(scores_UI, self.targets[stage], self.hidden[stage]))
+    def ranks(self, contender: Contender, stage: Stage) -> npt.NDArray[np.int64]:
+        """Rank of every user's target."""
+        return ranks(contender.scores(stage, self.users), self.targets[stage], self.hidden[stage])
 
 
 def train_epoch(contender: Contender, course: Course, judge: Judge) -> None:
     """One epoch more, and what it brought."""
     done = contender.ask("epoch")
     before = course.points[-1] if course.points else Point(0, 0.0, 0.0)
-    validation = float(judge.gains(contender, "val").mean())
+    validation = float(gains(judge.ranks(contender, "val")).mean())
     point = Point(before.steps + done["steps"], before.seconds + done["seconds"], validation)
     if course.best < 0 or point.validation > course.points[course.best].validation:
-        course.best, course.test_U = len(course.points), judge.gains(contender, "test")
+        rank_U = judge.ranks(contender, "test")
+        course.best, course.test_U, course.rank_U = len(course.points), gains(rank_U), rank_U.tolist()
     course.points.append(point)
     course.rates.append(done["labels"] / done["seconds"])
     print(

@@ -36,6 +36,8 @@ class Setting(NamedTuple):
     lr: float = 1e-3
     dropout: float = 0.2
     seed: int = 0
+    resume: str = ""
+    """File that ``save`` wrote in an earlier process; training goes on from there."""
 
     def plain(self) -> dict[str, str | int | float]:
         """As JSON has it."""
@@ -139,10 +141,16 @@ class Pacer:
     Args:
         channel: To the benchmark.
         save_scores: Writes the scores of a stage's users to a file: the first so many users, all items.
+        save: Writes what training needs to go on, asked for between epochs only.
     """
 
-    def __init__(self, channel: Channel, save_scores: Callable[[Stage, int, Path], None]) -> None:
-        self.channel, self.save_scores = channel, save_scores
+    def __init__(
+        self,
+        channel: Channel,
+        save_scores: Callable[[Stage, int, Path], None],
+        save: Callable[[Path], None] | None = None,
+    ) -> None:
+        self.channel, self.save_scores, self.save = channel, save_scores, save
         self.left = self.labels = self.steps = 0
         self.since = 0.0
 
@@ -172,9 +180,13 @@ class Pacer:
         while (request := self.channel.ask())["do"] not in ("steps", "epoch"):
             if request["do"] == "stop":
                 self.channel.stop()
-            if request["do"] != "scores":
-                raise ValueError(f"Expected steps, epoch, scores or stop, found {request['do']!r}.")
-            self.save_scores(request["stage"], request["users"], Path(request["file"]))
+            if request["do"] == "scores":
+                self.save_scores(request["stage"], request["users"], Path(request["file"]))
+            elif request["do"] == "save" and self.save is not None:
+                self.save(Path(request["file"]))
+            else:
+                also = "" if self.save is None else "save, "
+                raise ValueError(f"Expected steps, epoch, scores, {also}or stop, found {request['do']!r}.")
             self.channel.answer(done=True)
         self.left = request["count"] if request["do"] == "steps" else 0
         self.labels = self.steps = 0

@@ -21,7 +21,7 @@ from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
 from benchmarks.peers.histories import Histories, Ids, save_rows
-from benchmarks.peers.protocol import Channel, Evaluated, Pacer, Setting, Stage, serve_evaluation
+from benchmarks.peers.protocol import Channel, Evaluated, Pacer, Setting, Stage, peak_mb, serve_evaluation
 
 NAME = "histories"
 EVAL_BATCH = 512
@@ -119,8 +119,29 @@ def score(model: SASRec, dataset: Any, histories: Histories, item_BL: Ids) -> np
     return scores
 
 
+def save_state(path: Path, trainer: Trainer, loader: Any) -> None:  # noqa: ANN401
+    """Writes weights, optimiser and random states between epochs; RecBole's own files lack the last."""
+    state = {
+        "model": trainer.model.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "order": loader.generator.get_state(),
+    }
+    torch.save(state, path)
+
+
+def load_state(path: Path, trainer: Trainer, loader: Any) -> None:  # noqa: ANN401
+    """Reads what ``save_state`` wrote."""
+    state = torch.load(path, weights_only=True)
+    trainer.model.load_state_dict(state["model"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    loader.generator.set_state(state["order"])
+
+
 def main() -> None:
     """Trains or evaluates as told."""
+    before = peak_mb()
     setting = Setting.parse()
     del sys.argv[1:]  # RecBole reads them too
     channel = Channel.of_process()
@@ -143,9 +164,11 @@ def main() -> None:
         save_rows(path, score(model, dataset, histories, item_BL))
         model.train(training)
 
-    about = {"parameters": sum(p.numel() for p in model.parameters())}
+    about = {"parameters": sum(p.numel() for p in model.parameters()), "before_mb": before}
+    if setting.resume:
+        load_state(Path(setting.resume), trainer, train)
     if setting.mode == "train":
-        pacer = Pacer(channel, save_scores)
+        pacer = Pacer(channel, save_scores, lambda path: save_state(path, trainer, train))
         pacer.begin(**about)
         trainer.fit(PacedLoader(train, pacer), saved=False, verbose=False)
 

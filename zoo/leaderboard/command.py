@@ -100,7 +100,13 @@ def run(arguments: argparse.Namespace, typed: list[str], command: Sequence[str],
         SystemExit: A run failed.
     """
     require_none_of_ours(typed)
-    files = find_runs(arguments.folder, arguments.runs)
+    found = find_runs(arguments.folder, arguments.runs)
+    files = [file for file in found if not file.command]
+    for file in found:
+        if file.command:
+            print(f"{file.key} is trained by another program: {file.command}")
+    if not files:
+        return
     out = Path(arguments.out or OUT)
     runner = runner_of(arguments, command)
     options = parse_options(arguments.submit_options)

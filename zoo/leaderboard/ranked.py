@@ -1,7 +1,7 @@
-"""Results of what ranks by counts: the same files as those of a trained model's test."""
+"""Results of what ranks by counts or outside of the zoo: the same files as those of a model's test."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,8 +55,21 @@ class Named(Protocol):
     items: ItemSource
 
 
-def record_ranks(out: Path, data: Named, found: Ranked) -> Path:
+def record_ranks(
+    out: Path,
+    data: Named,
+    found: Ranked,
+    cost: Mapping[str, float | None] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Path:
     """Writes ``ranks.parquet`` and ``results.json``.
+
+    Args:
+        out: Folder of both.
+        data: What was ranked on.
+        found: The ranks.
+        cost: What they cost; by default that of counting.
+        more: What else is known of where they come from, or is other than for what counts.
 
     Returns:
         The latter.
@@ -70,7 +83,7 @@ def record_ranks(out: Path, data: Named, found: Ranked) -> Path:
     histogram = torch.from_numpy(np.bincount(beyond_U, minlength=CUTOFFS[-1] + 1))
     rows = [ResultRow("all", metrics_from_histogram(histogram), bootstrap_interval(histogram), len(beyond_U))]
     print(f"\n{format_table(rows)}\n")
-    cost = {
+    counting = {
         "parameters": 0,
         "trainable": 0,
         "train_seconds": round(found.seconds, 3),
@@ -80,8 +93,8 @@ def record_ranks(out: Path, data: Named, found: Ranked) -> Path:
     }
     ranks = (found.user_U, found.target_U, found.rank_U, found.rank_U, found.seen_U, found.known_U)
     slices = cut(np.stack(ranks).astype(np.int64), np.empty((2, 0), np.int32), data.items)
-    more = {**origin_of(data, found.ranker, out / RANKS), "slices": slices}
-    write_results(out / FILE, rows, None, cost, more)
+    origin = {**origin_of(data, found.ranker, out / RANKS), **(more or {}), "slices": slices}
+    write_results(out / FILE, rows, None, counting if cost is None else cost, origin)
     return out / FILE
 
 

@@ -16,7 +16,9 @@ Role = Literal["paper", "control", "baseline"]
 """A paper's model; what it is compared with to see what a part of it brings; what everybody has to beat."""
 Ranker = Literal["popularity", "markov"]
 """What ranks without being trained, by counts alone."""
-KEYS = ("title", "paper", "role", "model", "ranker", "data", "options", "seeds", "published", "notes")
+KINDS = ("model", "ranker", "command")
+"""What makes the row; a run file names one of them."""
+KEYS = ("title", "paper", "role", *KINDS, "data", "options", "seeds", "published", "notes")
 DEFAULT_FOLDER = Path("benchmarks/runs")
 SEEDS = 5
 
@@ -39,6 +41,8 @@ class RunFile(NamedTuple):
     published: tuple[str, ...] = ()
     """Figures of ``published.yaml``."""
     notes: str = ""
+    command: str = ""
+    """What makes the row, where neither a model nor a ranker of ours does."""
 
     @property
     def key(self) -> str:
@@ -94,6 +98,7 @@ def read_run_file(path: Path) -> RunFile:
         paper=str(values.get("paper", "")),
         published=tuple(map(str, values.get("published") or ())),
         notes=str(values.get("notes", "")).strip(),
+        command=str(values.get("command", "")).strip(),
     )
 
 
@@ -106,8 +111,11 @@ def _require(path: Path, values: Mapping[str, Any]) -> None:
     for key in ("title", "data"):
         if not values.get(key):
             raise ValueError(f"{path}: '{key}' is missing.")
-    if bool(values.get("model")) == bool(values.get("ranker")):
-        raise ValueError(f"{path}: expected either a model or a ranker.")
+    named = [kind for kind in KINDS if values.get(kind)]
+    if len(named) != 1:
+        raise ValueError(
+            f"{path}: expected one of {', '.join(KINDS)}, found {' and '.join(named) or 'none of them'}."
+        )
     for key, known in (("role", get_args(Role)), ("ranker", get_args(Ranker))):
         if key in values and values[key] not in known:
             raise ValueError(f"{path}: {key}: expected one of {', '.join(known)}, found {values[key]!r}.")

@@ -48,7 +48,8 @@ def test_a_run_file_is_read_and_its_options_become_words(tmp_path: Path) -> None
         ({"sedes": 3}, "no 'sedes'. Did you mean seeds"),
         ({"seeds": 0}, "seeds: expected a number of at least 1"),
         ({"role": "hero"}, "expected one of paper, control, baseline, found 'hero'"),
-        ({"ranker": "markov"}, "either a model or a ranker"),
+        ({"ranker": "markov"}, "expected one of model, ranker, command, found model and ranker"),
+        ({"model": ""}, "expected one of model, ranker, command, found none of them"),
         ({"title": ""}, "'title' is missing"),
         ({"options": ["a"]}, "expected options and values"),
     ],
@@ -109,6 +110,20 @@ def test_runs_that_are_there_are_kept_and_failed_ones_are_tried_again(
     run(tmp_path, "toy/morec", "--seeds", "2", "--again")
     assert "2 to do, 0 left alone" in capsys.readouterr().out
     assert (board / "morec" / "seed-0" / "log.txt").read_text().count("line:") == 1  # a fresh folder
+
+
+def test_what_another_program_trains_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_file(tmp_path / "runs", "theirs", model="", command="python -m theirs FOLDER", role="baseline")
+    run_file(tmp_path / "runs", "morec")
+    run(tmp_path, "toy", "--seeds", "1")
+    out = capsys.readouterr().out
+    assert "toy/theirs is trained by another program: python -m theirs FOLDER" in out
+    assert "1 runs: 0 finished, 1 to do" in out
+    assert not (tmp_path / "out" / "toy" / "theirs").exists()
+    run(tmp_path, "toy/theirs")
+    assert "1 runs" not in capsys.readouterr().out
 
 
 def test_what_differs_is_said(tmp_path: Path) -> None:
