@@ -64,13 +64,13 @@ def bytes_text(value: float) -> str:
 def count_text(value: float) -> str:
     """A number of parameters.
 
-    >>> count_text(1_234_567), count_text(0), count_text(999)
-    ('1.23M', '0', '999')
+    >>> count_text(1_234_567), count_text(0), count_text(999), count_text(999_936)
+    ('1.23M', '0', '999', '1M')
     """
     if math.isnan(value):
         return "-"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        if value >= 0.9995 * size:  # what three digits round up to the next unit is told in it
             return f"{value / size:.3g}{letter}"
     return short(value)
 
