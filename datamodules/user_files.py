@@ -34,20 +34,22 @@ def read_users(path: str | Path) -> tuple[pl.DataFrame, Report]:
     path, report = Path(path).expanduser(), Report()
     if not path.is_file():
         raise DataNotFoundError(f"a file of users, {path.absolute()}", "none", HOW)
-    table = _delimited(path, report) if path.suffix.lower() not in (".parquet", *JSON) else _columnar(path)
+    columnar = path.suffix.lower() in (".parquet", *JSON)
+    table, there = _columnar(path) if columnar else _delimited(path, report)
     if "user" not in table.columns:
         raise BadTableError(f"Expected a column user in {path}, found {', '.join(table.columns)}. {HOW}")
-    if "item" in table.columns and isinstance(table["item"].dtype, pl.List):
-        table = table.explode("item")
-    if "time" in table.columns:
-        table = table.with_columns(_times(table["time"], path))
-    lines = table.with_columns(
-        pl.col(name).cast(pl.String).str.strip_chars() for name in ("user", "item") if name in table.columns
-    )
+    try:
+        lines = _plain(table, path)
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise BadTableError(f"{path} is not read: {str(error).splitlines()[0]}. {HOW}") from None
     whole = lines.drop_nulls("user").filter(pl.col("user") != "")
     report.count("lines of users read", len(lines), always=True)
     report.count("lines name no user and were dropped", len(lines) - len(whole))
     if "item" not in whole.columns:
+        report.notes.append(
+            f"No column of {path.name} is one of items (found {', '.join(there)}): its users are taken for "
+            "those of the data set."
+        )
         return whole.select("user").unique(maintain_order=True), report
     first = whole.select("user").unique(maintain_order=True).with_row_index("place")
     kept = whole.drop_nulls("item").filter(pl.col("item") != "")
@@ -61,17 +63,43 @@ def read_users(path: str | Path) -> tuple[pl.DataFrame, Report]:
 JSON = (".jsonl", ".ndjson", ".json")
 
 
-def _delimited(path: Path, report: Report) -> pl.DataFrame:
+def _plain(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """One item a line, names as strings, times as numbers that sort."""
+    lists = [
+        name
+        for name in ("item", "time")
+        if name in table.columns and isinstance(table[name].dtype, pl.List | pl.Array)
+    ]
+    table = table.explode(lists) if lists else table
+    if "time" in table.columns:
+        table = table.with_columns(_times(table["time"], path))
+    return table.with_columns(_names(table[name]) for name in ("user", "item") if name in table.columns)
+
+
+def _names(column: pl.Series) -> pl.Series:
+    """Names as strings; whole numbers that stand as 7.0, as pandas has them beside missing ones, are 7."""
+    if column.dtype.is_nested():
+        raise TypeError(f"the column of the {column.name}s holds {column.dtype}, no names")
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+        if (column.drop_nulls() == column.drop_nulls().round()).all():
+            column = column.cast(pl.Int64)
+    return column.cast(pl.String).str.strip_chars()
+
+
+def _delimited(path: Path, report: Report) -> tuple[pl.DataFrame, list[str]]:
+    """The columns that are known, and the names of all."""
     layout = sniff(path)
     names = {"user": guess.NAMES["user"], "item": guess.NAMES["item"], "time": guess.NAMES["time"]}
     try:
         places = find_columns(path, layout, names, ("item", "time"))
     except BadTableError as error:
         raise BadTableError(f"{error} {HOW}") from None
-    return read_columns(path, layout, places, report)
+    return read_columns(path, layout, places, report), list(layout.first)
 
 
-def _columnar(path: Path) -> pl.DataFrame:
+def _columnar(path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """The columns that are known, and the names of all."""
     try:
         table = (
             pl.read_parquet(path)
@@ -89,7 +117,7 @@ def _columnar(path: Path) -> pl.DataFrame:
             found[name] = role
     if "user" not in found.values():
         raise BadTableError(f"Expected a column user in {path}, found {', '.join(table.columns)}. {HOW}")
-    return table.select(list(found)).rename(found)
+    return table.select(list(found)).rename(found), table.columns
 
 
 def _times(column: pl.Series, path: Path) -> pl.Series:

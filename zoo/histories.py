@@ -93,10 +93,13 @@ def to_rows(values: Sequence[object], names: Sequence[str] | None, what: str) ->
         what: ``item`` or ``user``, for errors.
 
     Raises:
-        ValueError: A name is unknown, or names are given and nobody says what they mean.
+        ValueError: A name is unknown, or names are given and nobody says what they mean, or neither is given.
     """
     if not any(isinstance(value, str) for value in values):
-        return np.asarray(values, dtype=np.int64)
+        rows = np.asarray(values) if len(values) else np.empty(0, dtype=np.int64)
+        if rows.dtype.kind not in "iu" or rows.ndim != 1:
+            raise ValueError(f"Expected {what}s as whole numbers or names, found {values[0]!r} and its like.")
+        return rows.astype(np.int64)
     if names is None:
         raise ValueError(
             f"{what.capitalize()}s are given by name, but there is no data that says what they are called: "

@@ -167,10 +167,13 @@ class Recommending(Lifecycle, ABC):
         if items is not None:
             self.check_new_items()
         self.bind_catalogue(data, other_catalogue)
-        kept = self._keep(items)
-        was_training = self.training
-        self.eval()
-        n_rows = len(kept.table_ID)
+        assert self.spec is not None
+        n_rows = self.spec.n_items + (0 if items is None else items.n_items - 1)
+        if batch_size < 1 or not 1 <= k < n_rows:
+            raise ValueError(
+                f"Expected k from 1 to the {n_rows - 1:,} items there are, and a batch_size of at least 1; "
+                f"found {k:,} and {batch_size:,}."
+            )
         names = all_names(data, items)
         lists = (
             histories
@@ -181,6 +184,28 @@ class Recommending(Lifecycle, ABC):
         if lists is not None:
             check_rows(lists.items, n_rows, "item")
         known = self.known_of(user_R) if hide_history else None
+        was_training = self.training
+        kept = None
+        try:
+            kept = self._keep(items)
+            self.eval()
+            item_BK, score_BK = self._best(kept, lists, known, user_R, k, hide_history, batch_size)
+        finally:
+            self.train(was_training)
+            self._kept = kept
+        return Recommendations(item_BK, score_BK, named(item_BK, names))
+
+    def _best(
+        self,
+        kept: Kept,
+        lists: Histories | None,
+        known: Histories | None,
+        user_R: Ids,
+        k: int,
+        hide_history: bool,
+        batch_size: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The best items of all users and their scores, some users at a time."""
         assert self.spec is not None
         found: list[tuple[Tensor, Tensor]] = []
         for start in range(0, len(user_R), batch_size):
@@ -190,10 +215,8 @@ class Recommending(Lifecycle, ABC):
             hidden_BH = batch.hidden_BH if hide_history else batch.hidden_BH[:, :0]
             item_BK, score_BK = top_k(self.users_of(batch, kept), kept.table_ID, hidden_BH, k)
             found.append((item_BK.cpu(), score_BK.cpu()))
-        self.train(was_training)
-        self._kept = kept
         item_BK, score_BK = (torch.cat(part) for part in zip(*found, strict=True))
-        return Recommendations(item_BK, score_BK, named(item_BK, names))
+        return item_BK, score_BK
 
     def bind_catalogue(self, data: NamedCatalogue | None, other_catalogue: bool = False) -> None:
         """Takes the catalogue of the data, if it is the right one.

@@ -6,6 +6,7 @@ What reads users and new items is of the data side, and given.
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -95,6 +96,9 @@ def recommend(
     if k < 1 or batch_size < 1 or html_users < 1:
         found_numbers = f"{k}, {batch_size} and {html_users}"
         raise ValueError(f"Expected --k, --batch_size and --html_users of at least 1, found {found_numbers}.")
+    require_place(out, "--out")
+    if html is not None:
+        require_place(Path(html), "--html")
     asked, report = read_users(users)
     model = load_recommender(ckpt, "--ckpt")
     if new_items is not None:
@@ -109,6 +113,8 @@ def recommend(
     found = model.recommend(
         chosen.histories, k, users=chosen.rows, items=new, hide_history=hide_history, batch_size=batch_size
     )
+    nothing = torch.nonzero((found.item_BK == 0).all(1))[:, 0].numpy()
+    told("Users for whom no item is left that could be recommended", chosen.names.gather(nothing))
     table = recommendation_table(chosen.names, found, names)
     write_table(out, table)
     print(f"{table.height:,} recommendations to {len(chosen.names):,} users are in {out}.")
@@ -122,6 +128,22 @@ def _file_in(out: Path) -> Path:
     if out.suffix:
         raise ValueError(f"--out {out}: expected a file that ends in {', '.join(FORMATS)}, or a folder.")
     return out / FILE
+
+
+def require_place(path: Path, option: str) -> None:
+    """Makes the folder of a file, and looks before anything is computed whether it can be written.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder: name a file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{option} {path} cannot be written: {error.strerror}.") from error
 
 
 def open_catalogue(model: Recommender, data: LightningDataModule, other_catalogue: bool) -> NamedCatalogue:

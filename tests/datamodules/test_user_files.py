@@ -34,6 +34,34 @@ def test_lists_dates_and_numbers_as_names(tmp_path: Path) -> None:
     assert read_users(tmp_path / "n.csv")[0].rows() == [("b",), ("a",)]
 
 
+def test_numbers_with_a_point_and_lists_of_a_fixed_size_are_names(tmp_path: Path) -> None:
+    path = tmp_path / "u.parquet"
+    pl.DataFrame({"user": [7.0, 8.0, None], "item": [12.0, float("nan"), 3.0]}).write_parquet(path)
+    assert read_users(path)[0].rows() == [("7", "12")]
+    pl.DataFrame({"user": [1.5]}).write_parquet(path)
+    assert read_users(path)[0].rows() == [("1.5",)]
+    pairs = pl.Series("items", [[12, 3], [4, 5]], dtype=pl.Array(pl.Int32, 2))
+    times = pl.Series("time", [[2, 1], [1, 2]])
+    pl.DataFrame([pl.Series("user", [7, 8]), pairs, times]).write_parquet(path)
+    assert read_users(path)[0].rows() == [("7", "3"), ("7", "12"), ("8", "4"), ("8", "5")]
+
+
+def test_columns_that_are_no_names_are_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "u.parquet"
+    pl.DataFrame({"user": ["a"], "item": [{"x": 1}], "time": [[1, 2]]}).write_parquet(path)
+    with pytest.raises(BadTableError, match=r"u\.parquet"):
+        read_users(path)
+    pl.DataFrame({"user": [b"\xff\xfe"]}).write_parquet(path)
+    with pytest.raises(BadTableError, match=r"u\.parquet"):
+        read_users(path)
+
+
+def test_a_file_without_items_says_what_its_users_are_taken_for(tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_text("user,items_seen\na,x y z\n")
+    _, report = read_users(tmp_path / "u.csv")
+    assert "found user, items_seen): its users are taken for those of the data set" in report.lines()[-1]
+
+
 def test_lines_without_a_user_or_an_item_are_counted(tmp_path: Path) -> None:
     pl.DataFrame({"user": ["a", None, "", "a"], "item": ["x", "y", "y", None]}).write_parquet(
         tmp_path / "u.parquet"

@@ -172,6 +172,29 @@ def test_what_is_refused_in_words(root: Path) -> None:
     assert not set(known) & set(pairs.items.item_E[pairs.items.user_E == 2].tolist())
 
 
+def test_a_refusal_leaves_the_model_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = ready("morec", root)
+    model.train()
+    everything = data.spec.n_items - 1
+    with pytest.raises(ValueError, match=f"k from 1 to the {everything} items"):
+        model.recommend(HISTORIES, everything + 1)
+    with pytest.raises(ValueError, match="batch_size of at least 1"):
+        model.recommend(HISTORIES, batch_size=0)
+    with pytest.raises(ValueError, match=r"whole numbers or names, found 1\.5"):
+        model.recommend([[1.5, 2.0]])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="rows from 1 to"):
+        model.recommend([[everything + 1]])
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model, "users_of", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        model.recommend(HISTORIES)
+    assert model.training
+    assert all(part.training for part in model.children())
+
+
 def test_another_catalogue_only_on_purpose(root: Path) -> None:
     model, _ = ready("morec", root)
     other = Demo(root=str(root / "demo"), size="tiny", platform="b")

@@ -75,6 +75,26 @@ def test_formats_hold_the_same(root: Path) -> None:
         run(root, out="out.txt")
 
 
+def test_places_that_cannot_be_written_are_found_first(root: Path) -> None:
+    (root / "taken").write_text("")
+    (root / "folder.csv").mkdir()
+    nobody = {"users": "no such file"}
+    with pytest.raises(ValueError, match=r"--out .*taken.* cannot be written"):
+        run(root, out="taken/out.csv", **nobody)
+    with pytest.raises(ValueError, match=r"folder\.csv is a folder"):
+        run(root, out="folder.csv", **nobody)
+    with pytest.raises(ValueError, match=r"--html .*taken.* cannot be written"):
+        run(root, html=str(root / "taken" / "page.html"), **nobody)
+
+
+def test_who_has_everything_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"full,{name}" for name in data_of_items(root)]
+    (root / "full.csv").write_text("\n".join(["user,item", "u1,v3", *lines]) + "\n")
+    table = pl.read_csv(run(root, users="full.csv", out="full_out.csv", k=2))
+    assert table["user"].to_list() == ["u1", "u1"]
+    assert "no item is left that could be recommended: 1 (full)" in capsys.readouterr().out
+
+
 def test_users_of_the_data_set_by_name(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pl.read_parquet(run(root, users="names.csv", k=5))
     assert table["user"].unique(maintain_order=True).to_list() == ["u2", "u1"]
