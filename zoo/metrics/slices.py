@@ -167,14 +167,28 @@ def hit_interval(hit_R: npt.NDArray[np.float64], user_R: Ints) -> list[float]:
     n: float = len(np.unique(user_R))
     if 0 < mean < 1 and error > 0:
         n = min(len(hit_R), mean * (1 - mean) / error**2)
+    return wilson(mean, n)
+
+
+def wilson(mean: float, n: float) -> list[float]:
+    """Wilson's interval for a mean of n independent zeros and ones; never of width zero."""
     centre = (mean + Z**2 / (2 * n)) / (1 + Z**2 / n)
     margin = Z / (1 + Z**2 / n) * math.sqrt(mean * (1 - mean) / n + Z**2 / (4 * n**2))
-    return [mean, max(0.0, centre - margin), min(1.0, centre + margin)]
+    return [mean, max(0.0, min(mean, centre - margin)), min(1.0, max(mean, centre + margin))]
 
 
 def mean_interval(values_R: npt.NDArray[np.float64], user_R: Ints) -> list[float]:
-    """Mean of values between 0 and 1, and the normal interval."""
+    """Mean of values between 0 and 1, and the normal interval; Wilson's where all users are alike.
+
+    A normal interval has no width there, however few they are, and values between 0 and 1 vary no more than
+    zeros and ones of the same mean.
+
+    >>> [round(value, 4) for value in mean_interval(np.zeros(4), np.arange(4))]
+    [0.0, 0.0, 0.4899]
+    """
     mean, error = mean_error(values_R, user_R)
+    if error <= 1e-12:
+        return wilson(mean, len(np.unique(user_R)))
     return [mean, max(0.0, mean - Z * error), min(1.0, mean + Z * error)]
 
 

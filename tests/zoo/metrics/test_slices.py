@@ -14,6 +14,7 @@ from zoo.metrics.slices import (
     UserValues,
     hit_interval,
     item_slices,
+    mean_interval,
     quantile_groups,
     target_activity,
     user_activity,
@@ -32,6 +33,14 @@ def case(pairs: bool, n: int = 400) -> tuple[Targets, Catalogue, Ints]:
     count_I = rng.integers(0, 40, 60) * (rng.random(60) < 0.8)
     present = {"text": rng.random(60) < 0.9, "image": rng.random(60) < 0.7}
     return targets, Catalogue(count_I, present), rng.integers(1, 300, n // 4 + 1)[user_R % (n // 4)]
+
+
+def test_groups_of_users_who_are_all_alike_have_intervals_of_some_width() -> None:
+    for values, users in (([0.0] * 5, 5), ([1.0] * 5, 5), ([0.63] * 3, 3), ([0.63], 1), ([0.2, 0.6], 1)):
+        mean, low, high = mean_interval(np.array(values), np.arange(len(values)) % users)
+        assert 0 <= low < high <= 1
+        assert low <= mean <= high
+        assert high - low > 0.3
 
 
 def mean_of(ranks: list[int], cutoff: int) -> tuple[float, float]:
