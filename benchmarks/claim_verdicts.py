@@ -137,7 +137,8 @@ def contrast(claim: Claim, measured: Measured) -> tuple[Contrast, int] | None:
     else:
         worse = [float(claim.worse)] * len(better)
     n = min(len(better), len(worse))
-    return (paired_t(better[:n], worse[:n]), n) if n >= 2 else None
+    numbers = all(map(math.isfinite, (*better[:n], *worse[:n])))  # a slice may have had no user
+    return (paired_t(better[:n], worse[:n]), n) if n >= 2 and numbers else None
 
 
 def verdicts(book: Book, measured: Measured) -> list[Verdict]:

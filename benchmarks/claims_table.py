@@ -58,7 +58,10 @@ def main() -> None:
         wanted = chosen(book, read_measured(book), options.run)
     except ValueError as error:
         parser.error(str(error))
-    run_arms(book, wanted, options.jobs, options.folder, options.data_root)
+    try:
+        run_arms(book, wanted, options.jobs, options.folder, options.data_root)
+    except ValueError as error:
+        parser.error(str(error))
     measured = read_measured(book)
     found = verdicts(book, measured)
     print(long_table(found, book, measured) if options.long else short_table(found, book.papers))
@@ -107,8 +110,15 @@ def waves(book: Book, claims: Sequence[Claim], measured: Measured) -> list[list[
 def run_arms(
     book: Book, claims: Sequence[Claim], jobs: int, folder: Path, data_root: str | None = None
 ) -> None:
-    """Runs what is missing of some claims and notes what was found, arm by arm."""
-    for wave in waves(book, claims, read_measured(book)):
+    """Runs what is missing of some claims and notes what was found, arm by arm.
+
+    Raises:
+        ValueError: A folder holds runs of an arm as it was before it changed.
+    """
+    found = waves(book, claims, read_measured(book))
+    for arm in (arm for wave in found for arm in wave):
+        require_same_line(arm, folder)
+    for wave in found:
         work = [(arm, seed) for arm in wave for seed in range(arm.seeds)]
 
         def one(what: tuple[Arm, int]) -> None:
@@ -119,6 +129,22 @@ def run_arms(
             list(tqdm(pool.map(one, work), total=len(work), desc="Runs", disable=not work))
         for arm in wave:
             note(arm, [values_of(folder / f"{arm.name}-{seed}") for seed in range(arm.seeds)])
+
+
+def require_same_line(arm: Arm, folder: Path) -> None:
+    """Keeps the line of an arm beside its runs; runs of another line would be taken for its own.
+
+    Raises:
+        ValueError: There are runs of another one.
+    """
+    path = folder / f"{arm.name}.line"
+    before = path.read_text(encoding="utf-8").strip() if path.is_file() else arm.text
+    if before != arm.text:
+        raise ValueError(
+            f"{folder} holds runs of the arm {arm.name} as it was before ({before}). Remove {arm.name}-* and "
+            f"{path.name} there, or name another --folder."
+        )
+    write_atomic(path, arm.text + "\n")
 
 
 def words(arm: Arm, seed: int, folder: Path, data_root: str | None = None) -> list[str]:

@@ -18,6 +18,7 @@ from benchmarks.claims_table import (
     chosen,
     note,
     put_between,
+    require_same_line,
     values_of,
     waves,
     words,
@@ -97,6 +98,8 @@ def test_what_was_not_measured_is_not_run_and_p_is_corrected() -> None:
     assert words_[4:] == ["holds", "does not hold: less is saved"]
     assert found[0].p == ".007"  # the larger of two, corrected by one
     assert found[1].seeds == 3  # those that both have
+    measured["b"]["hr@10"][1] = math.nan
+    assert verdicts(Book(arms, {"P": "2020"}, claims), measured)[0].word == "not run"
 
 
 def test_values_of_an_arm_that_has_changed_are_not_read(tmp_path: Path) -> None:
@@ -115,6 +118,14 @@ def test_sources_of_a_transfer_come_first() -> None:
     line = words(BOOK.arms["pmmrec_b_tuned"], 2, Path("here"), "demo")
     assert "here/pmmrec-2" in line
     assert line[-2:] == ["--data.root", "demo"]
+
+
+def test_runs_of_an_arm_that_has_changed_are_refused(tmp_path: Path) -> None:
+    arm = Arm("a", line="--model morec --data demo")
+    for _ in range(2):
+        require_same_line(arm, tmp_path)
+    with pytest.raises(ValueError, match=r"as it was before \(mmzoo fit --model morec --data demo\)"):
+        require_same_line(arm._replace(line="--model idrec --data demo"), tmp_path)
 
 
 def test_claims_are_asked_for_by_name_by_paper_or_as_missing() -> None:
