@@ -10,8 +10,8 @@ from zoo.experiments.folder import experiment_folder
 from zoo.experiments.jobs import Check, Job, Outcome, Runner, require_none_of_ours, run_jobs
 from zoo.leaderboard import showing
 from zoo.leaderboard.runfile import DEFAULT_FOLDER, find_runs
-from zoo.leaderboard.running import Planned, Stale, clear, note, plan, stale_runs, to_run
-from zoo.leaderboard.submit import outcomes_of, parse_options, submit, wait
+from zoo.leaderboard.running import Planned, Stale, clear, note, note_begun, plan, stale_runs, to_run
+from zoo.leaderboard.submit import outcomes_of, parse_options, still_there, submit, wait
 
 OUT = Path("runs/leaderboard")
 SHOWN = 10
@@ -112,13 +112,19 @@ def run(arguments: argparse.Namespace, typed: list[str], command: Sequence[str],
     options = parse_options(arguments.submit_options)
     with experiment_folder(out, {"command": "leaderboard"}):
         planned = plan(files, arguments.seeds, out, typed, check)
-        stale = stale_runs(planned)
+        elsewhere = still_there([job for each in planned for job in each.jobs])
+        stale = [each for each in stale_runs(planned) if each.job not in elsewhere]
         if arguments.again:
             clear(stale)
             stale = []
         tell(planned, stale)
         note(planned)
         jobs = to_run(planned, stale)
+        here = [job for job in jobs if job not in elsewhere]
+        note_begun(planned, here)
+        if elsewhere and not arguments.submit:
+            print(f"{len(elsewhere)} of them wait or run on SLURM, and are left to it.")
+            jobs = here
         if arguments.submit:
             outcomes = on_cluster(arguments, jobs, runner, options, out)
         else:

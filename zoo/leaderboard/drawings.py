@@ -38,7 +38,12 @@ def cost_figures(board: Board, rows: Sequence[Row]) -> list[str]:
             if (each := row.metrics.get(metric)) is not None and row.costs.trainable > 0 and cost(row) > 0
         ]
         if len(spots) > 1:
-            drawn = scatter(spots, across, title(metric), logs=True, name=f"{name} on {board.name}")
+            best, least = max(spots, key=lambda spot: spot.y), min(spots, key=lambda spot: spot.x)
+            said = (
+                f"{name} on {board.name}, {len(spots)} models: the best is {best.label} with {title(metric)} "
+                f"{best.y:.4f}, the cheapest {least.label} with {least.y:.4f}; all are in the table above."
+            )
+            drawn = scatter(spots, across, title(metric), logs=True, name=said)
             found.append(_figure(f"{name}. Circles: papers, squares: controls, triangles: baselines.", drawn))
     return found
 
@@ -53,7 +58,7 @@ def slice_figures(board: Board, rows: Sequence[Row]) -> list[str]:
         with_it = [row for row in chosen if name in row.slices]
         labels = list(dict.fromkeys(group for row in with_it for group in row.slices[name]))
         shown = _metric_of(with_it, name, metric)
-        if not labels or shown is None:
+        if len(labels) < 2 or shown is None:  # one group is everybody: the table has that
             continue
         series = [
             Series(
@@ -64,8 +69,17 @@ def slice_figures(board: Board, rows: Sequence[Row]) -> list[str]:
         ]
         counted = [f"{group} ({_count(with_it, name, group)})" for group in labels]
         heading = SLICES.get(name, f"by {name}")
-        drawn = groups(counted, series, title(shown), f"{title(shown)} {heading} on {board.name}")
-        found.append(_figure(f"{title(shown)} {heading}", drawn))
+        said = f"{title(shown)} {heading} on {board.name}; the numbers are below"
+        drawn = groups(counted, series, title(shown), said)
+        lines = [
+            [
+                each.name,
+                *(_cell(next((s for s in each.spots if s.x == at), None)) for at in range(len(labels))),
+            ]
+            for each in series
+        ]
+        numbers = _numbers(["model", *counted], lines)
+        found.append(_figure(f"{title(shown)} {heading}", drawn + numbers))
     return found
 
 
@@ -105,8 +119,37 @@ def curve_figure(panel: CurvePanel) -> str:
     """Curves of an experiment."""
     if not panel.series:
         return "<p>No run of it finished.</p>"
-    drawn = lines(panel.series, panel.across, title(panel.upward), f"{panel.upward} against {panel.across}")
-    return f'<div class="figures">{_figure(f"{title(panel.upward)} against {panel.across}", drawn)}</div>'
+    heading = f"{title(panel.upward)} against {panel.across}"
+    drawn = lines(panel.series, panel.across, title(panel.upward), f"{heading}; the numbers are below")
+    points = [[each.name, f"{spot.x:g}", _cell(spot)] for each in panel.series for spot in each.spots]
+    drawn += _numbers(["", panel.across, f"{title(panel.upward)} ± standard deviation"], points)
+    return f'<div class="figures">{_figure(heading, drawn)}</div>'
+
+
+def _cell(spot: Spot | None) -> str:
+    if spot is None:
+        return "-"
+    if math.isnan(spot.low) or math.isnan(spot.high):
+        return f"{spot.y:.4f}"
+    even = math.isclose(spot.y - spot.low, spot.high - spot.y, rel_tol=1e-6, abs_tol=1e-12)
+    return f"{spot.y:.4f} " + (
+        f"± {spot.high - spot.y:.4f}" if even else f"[{spot.low:.4f}, {spot.high:.4f}]"
+    )
+
+
+def _numbers(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """What a picture shows as a table, for those who do not see it or want to copy it."""
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(line[0])}</th>'
+        + "".join(f"<td>{escape(text)}</td>" for text in line[1:])
+        + "</tr>"
+        for line in lines
+    )
+    return (
+        '<details><summary>The numbers</summary><div class="scroll" tabindex="0"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
+    )
 
 
 def _figure(text: str, drawn: str) -> str:

@@ -70,15 +70,15 @@ def _board(anchor: str, board: Board, rows: Sequence[Row]) -> str:
 
 def _table(board: Board, rows: Sequence[Row]) -> str:
     metrics = main_metrics(board.records)
-    heads = ["model", *map(title, metrics), f"{title(metrics[0])} over baseline", "p users", "p seeds"]
-    heads += ["published", "train", "test", "memory", "parameters", "trained", "seeds"]
-    spread = {name: _range([row.metrics[name] for row in rows if name in row.metrics]) for name in metrics}
+    published = any(row.beside for row in rows)
+    ranges = {name: _range([row.metrics[name] for row in rows if name in row.metrics]) for name in metrics}
     lines = []
     for row in rows:
         cells = [_name(row)]
-        cells += [_estimate(row, name, spread[name]) for name in metrics]
+        cells += [_estimate(row, name, ranges[name]) for name in metrics]
         cells += _versus(row)
-        cells.append(_beside(row.beside))
+        if published:
+            cells.append(_beside(row.beside))
         cost = row.costs
         cells += [
             _number(cost.train_seconds, seconds_text(cost.train_seconds)),
@@ -89,21 +89,55 @@ def _table(board: Board, rows: Sequence[Row]) -> str:
             _number(float(len(row.seeds)), seeds_text(row), "failed" if row.failed else ""),
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    return sortable(f"Results on {board.name}", heads, lines)
+    heads = [head for head in column_heads(metrics) if published or head[0] != "published"]
+    return sortable(f"Results on {board.name}", heads, lines) + _legend(heads)
 
 
-def sortable(name: str, heads: Sequence[str], lines: Iterable[str]) -> str:
+def column_heads(metrics: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of the columns, and what stands in them."""
+    return [
+        ("model", "What was run, from which paper, and what it reads."),
+        *(
+            (
+                title(name),
+                "Mean over the seeds ± half of the 95 % interval over seeds and users; higher is better.",
+            )
+            for name in metrics
+        ),
+        (
+            f"{title(metrics[0])} over baseline",
+            "Mean difference to the best baseline, and its 95 % interval over users.",
+        ),
+        ("p over users", "How often no true difference looks like this one, over users: paired bootstrap."),
+        ("p over seeds", "The same over seeds: paired t test. Both are corrected for the number of rows."),
+        ("published", "What the paper reports, and whether it was reached."),
+        ("training", "Time to train, with its validations; mean over the seeds."),
+        ("test", "Time of the test; mean over the seeds."),
+        ("memory", "At the peak, less what was there before the model."),
+        ("parameters", "All of the model's, frozen ones too."),
+        ("trained", "Those that training changes."),
+        ("seeds", "Runs that finished; failed and unfinished ones are counted beside them."),
+    ]
+
+
+def sortable(name: str, heads: Iterable[tuple[str, str]], lines: Iterable[str]) -> str:
     """A table whose columns are sorted by a button each, in a box that scrolls by itself."""
-    words = {"model", "published", "run", "why", "figure"}
+    words = {"model", "published"}
     head = "".join(
         f'<th scope="col" aria-sort="none"{_class("words") if text in words else ""}>'
-        f'<button type="button">{escape(text)}</button></th>'
-        for text in heads
+        f'<button type="button" title="{escape(said, quote=True)}">{escape(text)}</button></th>'
+        for text, said in heads
     )
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name, quote=True)}"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _legend(heads: Iterable[tuple[str, str]]) -> str:
+    """What the columns are, for those who cannot point at their heads."""
+    items = "".join(f"<dt>{escape(text)}</dt><dd>{escape(said)}</dd>" for text, said in heads)
+    return f"<details><summary>What the columns are</summary><dl>{items}</dl></details>"
 
 
 def _class(name: str) -> str:
@@ -115,9 +149,11 @@ def _name(row: Row) -> str:
     notes = " · ".join(part for part in (row.title, row.paper, f"reads {reads}" if reads else "") if part)
     tip = f' title="{escape(row.notes, quote=True)}"' if row.notes else ""
     value = escape(row.model, quote=True)
+    typed = escape(" ".join(row.changed), quote=True)
+    warned = f' <span class="role other" title="{typed}">other options</span>' if typed else ""
     return (
         f'<th scope="row" data-v="{value}"{tip}>{escape(row.model)} '
-        f'<span class="role">{escape(row.role)}</span><small>{escape(notes)}</small></th>'
+        f'<span class="role">{escape(row.role)}</span>{warned}<small>{escape(notes)}</small></th>'
     )
 
 
@@ -131,7 +167,7 @@ def _estimate(row: Row, metric: str, spread: tuple[float, float]) -> str:
     if found is None:
         text = "failed" if row.failed and not row.done else "-"
         return f'<td data-v=""{_class("failed" if text == "failed" else "")}>{text}</td>'
-    half = "" if math.isnan(found.half) else f" <small>± {found.half:.4f}</small>"
+    half = "" if math.isnan(found.half) else f' <small class="half">± {found.half:.4f}</small>'
     return f'<td data-v="{found.mean:.6f}">{found.mean:.4f}{half}{_strip(found, spread)}</td>'
 
 
@@ -152,7 +188,10 @@ def _versus(row: Row) -> list[str]:
     if row.versus is not None:
         found = difference(row.versus).difference, row.versus.p_users, row.versus.p_seeds
         values = list(map(_plain, found))
-    return [f'<td data-v="{v}">{escape(text)}</td>' for v, text in zip(values, shown, strict=True)]
+    value, *between = shown[0].partition(" [")
+    interval = f"<small>{escape(''.join(between).strip())}</small>" if any(between) else ""
+    cells = [escape(value) + interval, *map(escape, shown[1:])]
+    return [f'<td data-v="{v}">{cell}</td>' for v, cell in zip(values, cells, strict=True)]
 
 
 def _plain(value: float) -> str:

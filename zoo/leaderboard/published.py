@@ -10,6 +10,8 @@ import yaml
 from zoo.names import near
 
 DEFAULT_FILE = Path("benchmarks/published.yaml")
+REQUIRED = frozenset({"paper", "where", "protocol", "metrics", "rows"})
+UNITS = {"percent": 100.0, "share": 1.0}
 TOLERANCE = 0.02
 """Share of a published figure that rounding and unstated details are given."""
 
@@ -60,23 +62,56 @@ def read_published(path: Path) -> dict[str, Figure]:
 
 
 def _figures(path: Path, name: str, table: Any) -> list[Figure]:  # noqa: ANN401
-    required = {"paper", "where", "protocol", "metrics", "rows"}
-    if not isinstance(table, Mapping) or not required <= table.keys():
-        raise ValueError(f"{path}, {name}: expected {', '.join(sorted(required))}.")
-    unit = {"percent": 100.0, "share": 1.0}.get(table.get("unit", "share"))
-    if unit is None:
-        raise ValueError(f"{path}, {name}: unit: expected percent or share, found {table['unit']!r}.")
+    _require_table(f"{path}, {name}", table)
+    unit = UNITS[table.get("unit", "share")]
     figures = []
     for row, values in table["rows"].items():
         if not isinstance(values, list) or len(values) != len(table["metrics"]):
             raise ValueError(
                 f"{path}, {name}:{row}: expected {len(table['metrics'])} values, found {values!r}."
             )
-        pairs = zip(table["metrics"], values, strict=True)
-        metrics = {str(metric): round(float(value) / unit, 6) for metric, value in pairs if value is not None}
+        metrics = {}
+        for metric, value in zip(table["metrics"], values, strict=True):
+            if value is not None:
+                metrics[str(metric)] = round(_value(f"{path}, {name}:{row}", str(metric), value, unit), 6)
         origin = str(table["paper"]), str(table["where"]), str(table["protocol"])
         figures.append(Figure(f"{name}:{row}", *origin, metrics, str(table.get("hides", "")).strip()))
     return figures
+
+
+def _require_table(place: str, table: Any) -> None:  # noqa: ANN401
+    """Refuses what is no table.
+
+    Raises:
+        ValueError: It lacks a key, has an unknown one, or a value is of a wrong kind.
+    """
+    if not isinstance(table, Mapping) or not REQUIRED <= table.keys():
+        raise ValueError(f"{place}: expected {', '.join(sorted(REQUIRED))}.")
+    known = [*sorted(REQUIRED), "unit", "hides"]
+    for key in table:
+        if key not in known:
+            close = near(str(key), known)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(f"{place}: a table has no '{key}'.{hint} Known: {', '.join(known)}.")
+    if table.get("unit", "share") not in UNITS:
+        raise ValueError(f"{place}: unit: expected {' or '.join(UNITS)}, found {table['unit']!r}.")
+    if not isinstance(table["metrics"], list) or not table["metrics"]:
+        raise ValueError(f"{place}: metrics: expected a list of names, found {table['metrics']!r}.")
+    if not isinstance(table["rows"], Mapping):
+        raise ValueError(f"{place}: rows: expected names with their values, found {table['rows']!r}.")
+
+
+def _value(place: str, metric: str, value: Any, unit: float) -> float:  # noqa: ANN401
+    """A value as a share.
+
+    Raises:
+        ValueError: It is no number, or none that a metric at a cut-off can have.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{place}: {metric}: expected a number or null, found {value!r}.")
+    if "@" in metric and not 0 <= value / unit <= 1:
+        raise ValueError(f"{place}: {metric}: expected 0 to {unit:g}, found {value!r}. Is the unit percent?")
+    return float(value) / unit
 
 
 def require_known(names: Mapping[str, tuple[str, ...]], figures: Mapping[str, Figure]) -> None:

@@ -16,6 +16,10 @@ RUN = "run.json"
 """The run file as it was when it was last run, beside the folders of the seeds."""
 
 
+BEGUN = "begun.json"
+"""The code that began a run: none goes on with what other code has trained."""
+
+
 class Planned(NamedTuple):
     """The runs of a run file."""
 
@@ -147,7 +151,9 @@ def differences(job: Job, planned: Planned) -> list[str]:
         why.append("other options")
     content = read_results(job.results_file) if state.get("finished") else None
     if content is None:
-        return why
+        begun = (read_results(job.folder / BEGUN) or {}).get("code", planned.code)
+        half_done = (job.folder / "checkpoints" / "last.ckpt").is_file()
+        return [*why, "begun by other code"] if half_done and begun != planned.code else why
     if not is_sealed(content):
         return [*why, "edited by hand, or made by an older version"]
     if content.get("config") != planned.config and not why:
@@ -184,6 +190,14 @@ def to_run(planned: Sequence[Planned], stale: Sequence[Stale]) -> list[Job]:
     left = {each.job.name for each in stale}
     jobs = [(at, job) for each in planned for at, job in enumerate(each.jobs) if job.name not in left]
     return [job for _, job in sorted(jobs, key=lambda pair: pair[0])]
+
+
+def note_begun(planned: Sequence[Planned], jobs: Iterable[Job]) -> None:
+    """Keeps which code begins the runs that are not begun yet."""
+    code = {job.name: each.code for each in planned for job in each.jobs}
+    for job in jobs:
+        if not job.finished() and not (job.folder / "checkpoints" / "last.ckpt").is_file():
+            write_atomic(job.folder / BEGUN, json.dumps({"code": code[job.name]}) + "\n")
 
 
 def note(planned: Sequence[Planned]) -> None:

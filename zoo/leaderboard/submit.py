@@ -75,7 +75,7 @@ def submit(
         import submitit
     except ModuleNotFoundError:
         raise ValueError("--submit needs submitit: pip install 'mmzoo[slurm]'.") from None
-    there = [job for job in jobs if _still_there(job)]
+    there = still_there(jobs)
     fresh = [job for job in jobs if job not in there]
     logs = out.resolve() / LOGS
     try:
@@ -100,15 +100,29 @@ def at_home(job: Job) -> Job:
     return Job(job.name, job.folder.resolve(), job.options, job.environment, job.action)
 
 
-def _still_there(job: Job) -> bool:
-    """Whether an earlier call handed it to SLURM, and it waits or runs there."""
+def still_there(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs that an earlier call handed to SLURM, and that wait or run there.
+
+    Raises:
+        ValueError: Nobody can say, because submitit is not installed.
+    """
+    return [job for job in jobs if not job.finished() and _waits(job)]
+
+
+def _waits(job: Job) -> bool:
     path = job.folder / FILE
     if not path.is_file():
         return False
     note = json.loads(path.read_text(encoding="utf-8"))
     if note["cluster"] != "slurm":
         return False
-    from submitit import SlurmJob
+    try:
+        from submitit import SlurmJob
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"{job.name} was handed to SLURM as job {note['id']}, and whether it still runs is not known "
+            f"without submitit: pip install 'mmzoo[slurm]', or remove {path} if it does not."
+        ) from None
 
     return not SlurmJob(folder=note["logs"], job_id=note["id"]).done()
 

@@ -16,6 +16,8 @@ LEFT, RIGHT, TOP, BELOW = 64.0, 24.0, 16.0, 52.0
 LETTER, LINE = 6.6, 13.0
 """Width of a letter and height of a line of labels."""
 COLOURS = 8
+DECADES = 1.6
+"""From which on only powers of ten are written."""
 LEGEND_ROW = 20.0
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -66,10 +68,12 @@ class Scale(NamedTuple):
         """Round values to be written."""
         if not self.logs:
             return even_ticks(self.low, self.high)
-        found = log_ticks(10**self.low, 10**self.high)
-        if self.high - self.low > 1.6:
-            found = [value for value in found if math.log10(value).is_integer()] or found
-        return found
+        low, high = 10**self.low, 10**self.high
+        found = log_ticks(low, high)
+        if self.high - self.low > DECADES:
+            powers = [value for value in found if math.log10(value).is_integer()]
+            found = powers if len(powers) > 1 else found
+        return found if len(found) > 1 else even_ticks(low, high)  # between 1, 2 and 5 there is none to write
 
 
 def scatter(spots: Sequence[Spot], across: str, upward: str, logs: bool, name: str) -> str:
@@ -87,10 +91,15 @@ def scatter(spots: Sequence[Spot], across: str, upward: str, logs: bool, name: s
     parts = axes(x, y, across, upward)
     places = [(x.at(spot.x), y.at(spot.y)) for spot in spots]
     taken: list[Box] = [(px - 6, py - 6, px + 6, py + 6) for px, py in places]
+    whiskers = [
+        (px - 2, y.at(spot.high), px + 2, y.at(spot.low))
+        for spot, (px, _) in zip(spots, places, strict=True)
+        if not (math.isnan(spot.low) or math.isnan(spot.high))
+    ]
     for spot, (px, py) in zip(spots, places, strict=True):
         parts += whisker(px, y, spot)
         parts.append(mark(px, py, spot.kind, f"{spot.label}: {spot.y:.4f} at {short(round(spot.x, 2))}"))
-        parts += label(spot.label, px, py, taken)
+        parts += label(spot.label, px, py, taken, whiskers) or label(spot.label, px, py, taken)
     return picture(parts, TALL, name)
 
 
@@ -164,10 +173,12 @@ def axes(x: Scale, y: Scale, across: str, upward: str) -> list[str]:
 def grid_rows(y: Scale, upward: str) -> list[str]:
     """Lines to the right, their numbers, and the title of the upward axis."""
     parts = []
-    for value in y.ticks():
+    ticks = y.ticks()
+    digits = max((len(f"{value:.10g}".partition(".")[2]) for value in ticks if abs(value) < 1000), default=0)
+    for value in ticks:
         py = y.at(value)
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{py:.1f}" x2="{WIDE - RIGHT}" y2="{py:.1f}"/>')
-        parts.append(words(LEFT - 8, py + 4, f"{value:g}", "end"))
+        parts.append(words(LEFT - 8, py + 4, f"{value:.{digits}f}" if digits < 6 else f"{value:g}", "end"))
     middle = (TOP + TALL - BELOW) / 2
     turned = f'transform="rotate(-90 14 {middle:.1f})"'
     parts.append(words(14, middle, upward, "middle", "axis", turned))
@@ -199,8 +210,16 @@ def _polygon(corners: Sequence[tuple[float, float]]) -> str:
     return '<polygon points="' + " ".join(f"{x:.1f},{y:.1f}" for x, y in corners) + '"'
 
 
-def label(text: str, px: float, py: float, taken: list[Box]) -> list[str]:
-    """A name beside its point where nothing else stands; none where there is no room."""
+def label(text: str, px: float, py: float, taken: list[Box], avoided: Sequence[Box] = ()) -> list[str]:
+    """A name beside its point where nothing else stands; none where there is no room.
+
+    Args:
+        text: The name.
+        px: Where the point is.
+        py: Where it is.
+        taken: Points and names; the new one is added.
+        avoided: What it should not cross either.
+    """
     wide = len(text) * LETTER
     spots = [(px + 10, py + 4, "start"), (px - 10, py + 4, "end"), (px, py - 11, "middle")]
     spots += [(px, py + 19, "middle"), (px + 9, py - 8, "start"), (px + 9, py + 15, "start")]
@@ -209,7 +228,7 @@ def label(text: str, px: float, py: float, taken: list[Box]) -> list[str]:
         left = x - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
         box = left, y - LINE + 3, left + wide, y + 3
         inside = box[0] >= LEFT and box[2] <= WIDE and box[1] >= 0 and box[3] <= TALL - BELOW
-        if inside and not any(_meet(box, other) for other in taken):
+        if inside and not any(_meet(box, other) for other in (*taken, *avoided)):
             taken.append(box)
             return [words(x, y, text, anchor)]
     return []

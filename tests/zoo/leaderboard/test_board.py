@@ -1,10 +1,12 @@
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.zoo.leaderboard.made import lost_run, made_run, run_file
 from zoo.leaderboard.board import Filters, Row, rows_of
@@ -249,6 +251,29 @@ def test_published_figures_are_read_and_checked(tmp_path: Path) -> None:
     path.write_text("t: {paper: A}")
     with pytest.raises(ValueError, match=r"t: expected metrics, paper, protocol, rows, where"):
         read_published(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"units": "percent"}, "no 'units'. Did you mean unit"),
+        ({"unit": "permille"}, "unit: expected percent or share, found 'permille'"),
+        ({"rows": ["a"]}, "rows: expected names with their values"),
+        ({"metrics": "hr@10"}, "metrics: expected a list of names"),
+        ({"rows": {"a": ["12.5 %"]}}, "t:a: hr@10: expected a number or null, found '12.5 %'"),
+        ({"rows": {"a": [math.nan]}}, "t:a: hr@10: expected a number or null"),
+        ({"rows": {"a": [12.5]}}, "t:a: hr@10: expected 0 to 1, found 12.5. Is the unit percent?"),
+    ],
+)
+def test_bad_published_figures_say_what_is_wrong(
+    change: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "published.yaml"
+    table = {"paper": "A", "where": "T1", "protocol": "p", "metrics": ["hr@10"], "rows": {"a": [0.1]}}
+    path.write_text(yaml.safe_dump({"t": {**table, **change}}))
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        read_published(path)
+    assert str(path) in str(error.value)
 
 
 def test_verdicts() -> None:

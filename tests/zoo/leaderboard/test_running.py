@@ -1,15 +1,18 @@
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.zoo.experiments.test_jobs import COMMAND
 from tests.zoo.leaderboard.made import made_run, run_file
+from zoo.experiments.jobs import write_state
 from zoo.leaderboard import command
 from zoo.leaderboard.runfile import find_runs, read_run_file
-from zoo.leaderboard.running import differences, jobs_of, plan
+from zoo.leaderboard.running import differences, jobs_of, note_begun, plan
 from zoo.provenance import code_version, config_hash, seal
 
 CONFIG = {"model": {"class_path": "zoo.models.morec.MoRec"}, "data": {"class_path": "tests.Data"}}
@@ -143,6 +146,55 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     assert differences(job, planned) == ["another configuration", "other code (abc)"]
     (folder / "job.json").write_text(json.dumps({"options": ["--model=odmt"], "finished": False}))
     assert differences(job, planned) == ["other options"]
+
+
+def test_what_other_code_has_begun_is_not_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = read_run_file(run_file(tmp_path / "runs", "morec", seeds=1))
+    (planned,) = plan([file], None, tmp_path / "out", [], check)
+    (job,) = planned.jobs
+    note_begun([planned._replace(code="older")], planned.jobs)
+    write_state(job, finished=False)
+    assert differences(job, planned) == []  # nothing of it is trained yet
+    (job.folder / "checkpoints").mkdir()
+    (job.folder / "checkpoints" / "last.ckpt").write_text("")
+    note_begun([planned], planned.jobs)
+    assert differences(job, planned) == ["begun by other code"]
+    (tmp_path / "out" / "experiment.json").write_text('{"command": "leaderboard"}')
+    run(tmp_path, "toy")
+    assert "toy/morec/seed-0: begun by other code" in capsys.readouterr().out
+    run(tmp_path, "toy", "--again")
+    assert finished(job.folder)["finished"]
+
+
+def test_what_runs_on_a_cluster_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_file(tmp_path / "runs", "morec", seeds=2)
+    folder = tmp_path / "out" / "toy" / "morec" / "seed-1"
+    folder.mkdir(parents=True)
+    note = json.dumps({"cluster": "slurm", "id": "7", "logs": str(tmp_path)})
+    (folder / "submitted.json").write_text(note)
+    (tmp_path / "out" / "experiment.json").write_text('{"command": "leaderboard"}')
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ValueError, match=r"morec/seed-1 was handed to SLURM as job 7"):
+        run(tmp_path, "toy")
+
+    class Waits:
+        def __init__(self, **options: object) -> None: ...
+
+        def done(self) -> bool:
+            return False
+
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(SlurmJob=Waits))
+    run(tmp_path, "toy")
+    assert "1 of them wait or run on SLURM" in capsys.readouterr().out
+    assert (folder.parent / "seed-0" / "results.json").is_file()
+    assert not (folder / "job.json").exists()
+    (folder / "job.json").write_text('{"options": ["--model=other"], "finished": false}')
+    run(tmp_path, "toy", "--again")
+    assert (folder / "submitted.json").is_file()  # what runs there is not removed
 
 
 def test_nothing_is_run_if_a_line_is_refused(tmp_path: Path) -> None:

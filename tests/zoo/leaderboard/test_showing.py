@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.zoo.experiments.test_jobs import COMMAND
 from tests.zoo.leaderboard.made import lost_run, made_run, run_file
 from zoo.leaderboard import command, svg
 from zoo.leaderboard.svg import Series, Spot
+from zoo.provenance import seal
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 PUBLISHED = """
@@ -149,6 +151,35 @@ def test_the_page_has_what_sorting_and_pictures_need(folder: Path) -> None:
     assert "@media print" in text
 
 
+def test_what_pictures_show_is_also_text_and_columns_are_explained(folder: Path) -> None:
+    for seed in range(2):
+        path = folder / "out" / "toy" / "morec" / f"seed-{seed}" / "results.json"
+        content = json.loads(path.read_text())
+        content["slices"]["missing"] = {"complete": content["slices"]["cold"]["1-9"]}
+        path.write_text(json.dumps(seal(content)))
+    reader, text = page(folder)
+    labels = [value for name, value in reader.attributes if name == "aria-label"]
+    assert any("the best is morec with HR@10" in label for label in labels)
+    assert "by what the target lacks" not in reader.text  # one group is everybody
+    assert text.count("<summary>The numbers</summary>") == 1
+    assert re.search(r"<th scope=\"row\">morec</th><td>0\.\d{4} ± 0\.0500</td>", text)
+    heads = re.findall(r'<button type="button" title="([^"]+)">', text)
+    assert len(heads) == 13
+    assert all(unescape(head) in reader.text for head in heads)  # on a screen that nothing can be pointed on
+
+
+def test_a_board_without_rows_or_figures_is_a_page(folder: Path) -> None:
+    lost_run(folder / "out", "alone", 0, board="empty")
+    reader, _ = page(folder, "empty")
+    assert "unfinished" in reader.text
+    reader, _ = page(folder, "toy", "--modality", "audio")
+    assert "Nothing to show." in reader.text
+    made_run(folder / "out", "one", board="one")
+    _, text = page(folder, "one")
+    assert ">seeds</button>" in text
+    assert ">published</button>" not in text  # nothing could stand there
+
+
 def test_other_experiments_on_the_page(folder: Path) -> None:
     curves, matrix = folder / "noise", folder / "platforms"
     curves.mkdir()
@@ -199,6 +230,13 @@ def test_labels_do_not_lie_on_each_other() -> None:
     for at, one in enumerate(taken):
         for other in taken[at + 1 :]:
             assert not (one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3])
+
+
+def test_axes_of_any_range_have_numbers() -> None:
+    for low, high in ((60.0, 66.0), (5.1, 5.2), (1.0, 1.0), (1.0, 1e6)):
+        scale = svg.Scale.around([low, high], 0, 100, logs=True)
+        assert len(scale.ticks()) > 1
+        assert all(0 <= scale.at(tick) <= 100 for tick in scale.ticks())
 
 
 def test_a_single_point_and_missing_intervals_are_drawn() -> None:
