@@ -104,8 +104,8 @@ def train(histories: Histories, folder: Path, order: Order, setting: Setting) ->
     python = order.environments.interpreter(entry.peer) if entry.peer else Path(sys.executable)
     with TemporaryDirectory() as scratch:
         resume = str(state_file(folder, training).resolve()) if training.points else ""
-        paths = {"data": Path(scratch) / "histories.npz", "folder": Path(scratch) / "worker"}
-        setting = setting._replace(**paths, resume=resume)
+        data, worker = Path(scratch) / "histories.npz", Path(scratch) / "worker"
+        setting = setting._replace(data=data, folder=worker, resume=resume)
         histories.save(setting.data)
         with Contender(entry, python, setting) as contender:
             training.parameters = contender.about["parameters"]

@@ -22,8 +22,10 @@ VALUES_FILE = "users.parquet"
 
 
 class _Named(Protocol):
-    item_names: Sequence[str]
-    user_names: Sequence[str]
+    @property
+    def item_names(self) -> Sequence[str]: ...
+    @property
+    def user_names(self) -> Sequence[str]: ...
 
 
 class RankWriter(Callback):

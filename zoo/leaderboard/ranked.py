@@ -50,9 +50,12 @@ class Ranked(Protocol):
 class Named(Protocol):
     """A data module after ``setup``."""
 
-    item_names: Sequence[str]
-    user_names: Sequence[str]
-    items: ItemSource
+    @property
+    def item_names(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def user_names(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def items(self) -> ItemSource: ...  # noqa: D102
 
 
 def record_ranks(
