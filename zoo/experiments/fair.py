@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -280,8 +281,9 @@ def contrasts_table(found: Found) -> Table:
     """FMMRec minus host, with an interval over seeds."""
     rows = []
     for host, variant, measure, contrast in differences(found):
-        interval = "-" if len(found[host, variant]) < 2 else f"{contrast.lower:+.4f} to {contrast.upper:+.4f}"
-        p = "-" if interval == "-" else f"{contrast.p:.4f}"
+        unknown = math.isnan(contrast.p)
+        interval = "-" if unknown else f"{contrast.lower:+.4f} to {contrast.upper:+.4f}"
+        p = "-" if unknown else f"{contrast.p:.4f}"
         rows.append([host, variant, measure, f"{contrast.difference:+.4f}", interval, p])
     return Table(["host", "variant", "measure", "minus host", "95 % over seeds", "p"], rows, left=3)
 

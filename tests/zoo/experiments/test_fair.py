@@ -40,14 +40,8 @@ def test_hosts_first_then_fmmrec_on_each_and_paired_tests(
         ["lightgcn", "fmmrec,weight=1"],
     ]
     assert rows[2][3] == "0.9050 ± 0.0071"
-    assert [
-        "lightgcn",
-        "fmmrec,weight=1",
-        "gender user AUC",
-        "-0.5000",
-        "-0.5000 to -0.5000",
-        "0.0000",
-    ] in rows
+    # The same difference for every seed: how far it varies is not known.
+    assert ["lightgcn", "fmmrec,weight=1", "gender user AUC", "-0.5000", "-", "-"] in rows
     assert ["bpr", "fmmrec,weight=0", "recall@20", "+0.0000", "+0.0000 to +0.0000", "1.0000"] in rows
     with open(tmp_path / "out" / "fair.csv", newline="") as file:
         found = list(csv.DictReader(file))

@@ -54,7 +54,8 @@ def test_one_table_of_all_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert len(list(csv.DictReader(file))) == 16
     (small, whole) = json.loads((tmp_path / "out" / "results.json").read_text())["fine_tuned_minus_scratch"]
     assert small["over_users"]["difference"] == pytest.approx(0.1)
-    assert (whole["fraction"], whole["seeds"], whole["over_seeds"]["p_holm"]) == (1.0, 2, 0.0)
+    assert (whole["fraction"], whole["seeds"]) == (1.0, 2)
+    assert whole["over_seeds"]["p_holm"] is None  # equal differences tell nothing of their spread
 
 
 def test_what_each_arm_is_told(tmp_path: Path) -> None:
