@@ -70,14 +70,24 @@ def other_words(file: RunFile, seed: int, options: Sequence[str]) -> list[str]:
     >>> file = RunFile("toy", "morec", "MoRec", "demo", "morec", options=("--model.lr=0.1",))
     >>> other_words(file, 0, ["--model=morec", "--data=demo", "--model.lr=0.2", "--data.root=x"])
     ['--model.lr=0.2']
+    >>> other_words(file, 0, ["--model=morec", "--data=demo", "--model.lr=0.1", "--model.text.name=/a/bert"])
+    ['--model.text.name=bert']
     """
     (*_, job) = jobs_of(file, seed + 1, Path(), [])
     given = set(option_names(options))
     missing = [f"without {word}" for word in job.options if not given & set(option_names([word]))]
     more = [word for word in options if word not in job.options]
     return [
-        word for word in (*more, *missing) if not WHERE & set(option_names([word.removeprefix("without ")]))
+        _without_folders(word)
+        for word in (*more, *missing)
+        if not WHERE & set(option_names([word.removeprefix("without ")]))
     ]
+
+
+def _without_folders(word: str) -> str:
+    """An option whose value is a path of one machine, such as a tower's, with the path's end alone."""
+    name, equals, value = word.partition("=")
+    return f"{name}={Path(value).name}" if equals and Path(value).is_absolute() else word
 
 
 def _of_data(words: Iterable[str]) -> list[str]:
