@@ -1,4 +1,4 @@
-"""Blocks of causal Transformers: attention and a feed-forward layer, in two orders of sums and norms."""
+"""Blocks of Transformers: attention and a feed-forward layer, in two orders of sums and norms."""
 
 from collections.abc import Callable
 from typing import cast
