@@ -134,6 +134,25 @@ def test_what_was_interrupted_goes_on_after_its_last_epoch(tmp_path: Path) -> No
     assert pl.read_parquet(ranks[0]).equals(pl.read_parquet(ranks[1]))
 
 
+def test_what_a_limit_ended_goes_on_when_the_limit_is_raised(tmp_path: Path) -> None:
+    data, out = movies(tmp_path / "raw"), tmp_path / "out"
+    seed = out / "ml100k" / NAME / "seed-0"
+    make_rows(data, order(out, most=2))
+    trained = json.loads((seed / "results.json").read_text())["trained"]
+    assert (trained["epochs"], trained["ended_by"]) == (2, "most")
+    assert [path.name for path in seed.glob("*.state*")] == ["epoch-2.state"]
+    make_rows(data, order(out))
+    make_rows(data, order(tmp_path / "at-once"))
+    found = [
+        json.loads((path / seed.relative_to(out) / "results.json").read_text())
+        for path in (out, tmp_path / "at-once")
+    ]
+    assert found[0]["trained"] == found[1]["trained"]
+    assert (found[0]["trained"]["epochs"], found[0]["trained"]["ended_by"]) == (BEST + 3, "patience")
+    assert found[0]["rows"] == found[1]["rows"]
+    assert not list(seed.glob("*.state*"))
+
+
 def test_a_training_that_diverged_is_no_row(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="found NaN: its training has diverged"):
         make_rows(movies(tmp_path / "raw"), order(tmp_path / "out", variant="diverges"))

@@ -78,9 +78,13 @@ class Training(Course):
     before_mb: float | None = None
     peak_mb: float | None = None
 
+    def waited(self, order: Order) -> bool:
+        """Whether validation has not improved for as many epochs as it is given."""
+        return len(self.points) - 1 - self.best >= order.patience
+
     def over(self, order: Order) -> bool:
         """Whether there is nothing more to train."""
-        return len(self.points) - 1 - self.best >= order.patience or len(self.points) >= order.most
+        return self.waited(order) or len(self.points) >= order.most
 
 
 def train(histories: Histories, folder: Path, order: Order, setting: Setting) -> Training:
@@ -190,14 +194,14 @@ def make_rows(data: DataModule, order: Order) -> int:
     histories = histories_of(data)
     setting = Setting(Path(), Path(), max_len=data.max_len)
     trained = {name: getattr(setting, name) for name in SIZES}
-    trained |= {"patience": order.patience, "most": order.most}
+    trained["patience"] = order.patience
     trained["requirements"] = PEERS[order.entry.peer].wanted().split() if order.entry.peer else []
     same = {"data": data.data_fingerprint, "protocol": data.protocol_text, "trained": trained}
     config = config_hash({"command": NAME, **trained})
     jobs = take_folder(order, config)
     for seed, job in enumerate(jobs):
         with experiment_folder(job.folder, same):
-            if job.finished():
+            if job.finished() and Training.load(job.folder / COURSE).over(order):
                 print(f"{job.name} is finished.")
                 continue
             write_state(job, finished=False)
@@ -206,10 +210,13 @@ def make_rows(data: DataModule, order: Order) -> int:
             except WorkerError as error:
                 write_state(job, finished=False, failed=str(error))
                 raise
-            more = {"seed": seed, "config": config, "trained": trained, "versions": order.versions()}
+            ended = "patience" if training.waited(order) else "most"
+            more = {"seed": seed, "config": config, "versions": order.versions()}
+            more["trained"] = {**trained, "epochs": len(training.points), "ended_by": ended}
             print(record(data, job.folder, training, more))
             write_state(job, finished=True)
-            drop_states(job.folder)
+            if ended == "patience":  # what --most has ended goes on when it is raised
+                drop_states(job.folder)
     return 0
 
 
@@ -250,7 +257,12 @@ def parser() -> argparse.ArgumentParser:
         help="epochs without a better validation NDCG@10 before the end; default: %(default)s",
     )
     most = Rules._field_defaults["most"]
-    found.add_argument("--most", type=positive, default=most, help="epochs at most; default: %(default)s")
+    found.add_argument(
+        "--most",
+        type=positive,
+        default=most,
+        help="epochs at most, may be raised later; default: %(default)s",
+    )
     found.add_argument(
         "--peers", type=Path, default=Path(".peers"), help="folder of the libraries' environments"
     )
