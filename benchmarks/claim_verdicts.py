@@ -188,6 +188,8 @@ def word_of(claim: Claim, test: Contrast, p: float) -> str:
         return "does not hold: better" if test.lower > 0 else "does not hold: not shown"
     if p < LEVEL:
         return HOLDS if test.difference > 0 else "does not hold: the opposite"
+    if test.lower > 0 or test.upper < 0:
+        return "does not hold: not shown after the correction"
     return "does not hold: no difference shown"
 
 

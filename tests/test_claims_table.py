@@ -66,6 +66,8 @@ def claim(rule: claim_verdicts.Rule = "better", margin: float = 0.0) -> Claim:
         ("better", 0.1, 0.05, 0.15, 0.01, "holds"),
         ("better", 0.1, -0.05, 0.25, 0.2, "does not hold: no difference shown"),
         ("better", -0.1, -0.15, -0.05, 0.01, "does not hold: the opposite"),
+        ("better", 0.1, 0.01, 0.19, 0.08, "does not hold: not shown after the correction"),
+        ("better", -0.1, -0.19, -0.01, 0.08, "does not hold: not shown after the correction"),
         ("no_worse", -0.005, -0.009, 0.0, math.nan, "holds"),
         ("no_worse", -0.02, -0.05, 0.01, math.nan, "does not hold: not shown"),
         ("no_worse", -0.02, -0.03, -0.01, math.nan, "does not hold: worse"),

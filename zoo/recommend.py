@@ -169,11 +169,7 @@ class Recommending(Lifecycle, ABC):
         self.bind_catalogue(data, other_catalogue)
         assert self.spec is not None
         n_rows = self.spec.n_items + (0 if items is None else items.n_items - 1)
-        if batch_size < 1 or not 1 <= k < n_rows:
-            raise ValueError(
-                f"Expected k from 1 to the {n_rows - 1:,} items there are, and a batch_size of at least 1; "
-                f"found {k:,} and {batch_size:,}."
-            )
+        _check_numbers(k, batch_size, n_rows)
         names = all_names(data, items)
         lists = (
             histories
@@ -314,6 +310,14 @@ def require_catalogue(model: Lifecycle, trained: CatalogSpec, found: CatalogSpec
             f"(fingerprint {trained.fingerprint}); the data given now has {found.n_items - 1:,} (fingerprint "
             f"{found.fingerprint}). If that is meant, it can: it reads the items' content. Say so by "
             "other_catalogue (--other_catalogue true); otherwise give the data as it was trained on."
+        )
+
+
+def _check_numbers(k: int, batch_size: int, n_rows: int) -> None:
+    if batch_size < 1 or not 1 <= k < n_rows:
+        raise ValueError(
+            f"Expected k from 1 to the {n_rows - 1:,} items there are, and a batch_size of at least 1; "
+            f"found {k:,} and {batch_size:,}."
         )
 
 

@@ -93,12 +93,7 @@ def recommend(
         The command's status.
     """
     out = out if out.suffix.lower() in FORMATS else _file_in(out)
-    if k < 1 or batch_size < 1 or html_users < 1:
-        found_numbers = f"{k}, {batch_size} and {html_users}"
-        raise ValueError(f"Expected --k, --batch_size and --html_users of at least 1, found {found_numbers}.")
-    require_place(out, "--out")
-    if html is not None:
-        require_place(Path(html), "--html")
+    _require_sense(out, html, k, batch_size, html_users)
     asked, report = read_users(users)
     model = load_recommender(ckpt, "--ckpt")
     if new_items is not None:
@@ -108,8 +103,7 @@ def recommend(
     names = all_names(catalogue, new) or []
     chosen = choose(model, catalogue, asked, names)
     print("\n  ".join([f"{users}:", *report.lines()]))
-    gpu = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(gpu if device == "auto" else device).eval()
+    model.to(_device(device)).eval()
     found = model.recommend(
         chosen.histories, k, users=chosen.rows, items=new, hide_history=hide_history, batch_size=batch_size
     )
@@ -122,6 +116,24 @@ def recommend(
         write_atomic(Path(html), _page(model, catalogue, new, chosen, found, names, html_users))
         print(f"A page of the first {min(html_users, len(chosen.names))} is {html}.")
     return 0
+
+
+def _device(asked: str) -> str:
+    return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _require_sense(out: Path, html: str | None, k: int, batch_size: int, html_users: int) -> None:
+    """Finds before the work what would fail after it.
+
+    Raises:
+        ValueError: A number is below 1, or a file cannot be written where it is to be.
+    """
+    if k < 1 or batch_size < 1 or html_users < 1:
+        found = f"{k}, {batch_size} and {html_users}"
+        raise ValueError(f"Expected --k, --batch_size and --html_users of at least 1, found {found}.")
+    require_place(out, "--out")
+    if html is not None:
+        require_place(Path(html), "--html")
 
 
 def _file_in(out: Path) -> Path:

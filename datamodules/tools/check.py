@@ -56,9 +56,7 @@ def check(
         DataNotFoundError: If there is no such data set.
     """
     data = known_kind(data)
-    asked = names_of("--modalities", modalities, MODALITIES) if modalities is not None else None
-    if asked is None and needs is not None:
-        asked = sorted(needs.transforms) or None
+    asked = _asked(modalities, needs)
     if isinstance(data, MMRec):
         found, sizes = check_layout(data)
         return report(found, [], out, sizes)
@@ -77,24 +75,31 @@ def check(
     findings += table_findings(tables.report, names)
     notes += [*tables.report.lines(), *_short_histories(tables, data.min_len)]
     contents = open_contents(data, tables.items, asked)
-    for modality, reason in contents.absent.items():
-        if asked:
-            findings.append(Finding("", modality, "missing", "yes", "", reason))
-        else:
-            notes.append(f"There is no {modality} (named in --modalities, that is an error): {reason}")
-    sizes = {"table": len(tables.items)}
+    if asked:
+        findings += [Finding("", name, "missing", "yes", "", why) for name, why in contents.absent.items()]
+    else:
+        notes += [
+            f"There is no {name} (named in --modalities, that is an error): {why}"
+            for name, why in contents.absent.items()
+        ]
     progress = {modality: Progress(out, raw, limits) for modality, raw in contents.raw.items()}
     for modality, raw in contents.raw.items():
-        sizes[modality] = len(raw.names) - 1
         try:
             findings += look_at_all(raw, limits, threads, progress[modality])
         except ModuleNotFoundError as error:
             findings.append(Finding("", modality, "missing", "yes", "", f"Not looked at: {error}"))
         notes += _strangers(raw)
-    status = report(findings, notes, out, sizes)
+    sizes = {modality: len(raw.names) - 1 for modality, raw in contents.raw.items()}
+    status = report(findings, notes, out, {"table": len(tables.items), **sizes})
     for part in progress.values():
         part.forget()
     return status
+
+
+def _asked(modalities: str | None, needs: ModelNeeds | None) -> list[str] | None:
+    if modalities is not None:
+        return names_of("--modalities", modalities, MODALITIES)
+    return sorted(needs.transforms) or None if needs is not None else None
 
 
 def _short_histories(tables: Tables, min_len: int) -> list[str]:

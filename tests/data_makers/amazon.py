@@ -71,11 +71,7 @@ def make_amazon(
     first = next(iter(histories))
     if "unknown_items" in damage:
         histories[first] = ["B0UNKNOWN1", *histories[first], "B0UNKNOWN2"]
-    rows: list[tuple[str, str, int]] = []
-    for user, history in histories.items():
-        times = 1_400_000_000 + np.cumsum(steps(rng, history))
-        rows += [(user, item, int(time)) for item, time in zip(history, times, strict=True)]
-    rows.sort(key=lambda row: row[2])
+    rows = _in_time(rng, histories)
     if release == "2023":
         # Milliseconds, but for one user where the damage is that a program cut them.
         rows = [r if "mixed_times" in damage and r[0] == first else (*r[:2], r[2] * 1000) for r in rows]
@@ -103,6 +99,14 @@ def make_amazon(
     for item in items:
         (root / "images" / f"{item}.jpg").write_bytes(jpeg(rng, (16, 16)))
     return Tree(root, histories, items, metadata, len(rows))
+
+
+def _in_time(rng: np.random.Generator, histories: dict[str, list[str]]) -> list[tuple[str, str, int]]:
+    rows: list[tuple[str, str, int]] = []
+    for user, history in histories.items():
+        times = 1_400_000_000 + np.cumsum(steps(rng, history))
+        rows += [(user, item, int(time)) for item, time in zip(history, times, strict=True)]
+    return sorted(rows, key=lambda row: row[2])
 
 
 def _review(release: Release, row: tuple[str, str, int]) -> dict[str, Any]:
