@@ -166,7 +166,7 @@ def _verdict(claim: Claim, found: tuple[Contrast, int] | None, p: float) -> Verd
     if found is None:
         return Verdict(claim, NOT_RUN)
     test, seeds = found
-    number = f"{test.difference:+.4f} [{test.lower:+.4f}, {test.upper:+.4f}]"
+    number = f"{test.difference:+.4f} {test.interval()}"
     return Verdict(claim, word_of(claim, test, p), number, p_text(p), seeds)
 
 

@@ -106,6 +106,6 @@ def print_contrasts(rows: Mapping[str, Sequence[float]], pairs: Sequence[tuple[s
     print("\n| difference | mean | 95 % interval | p (Holm) | |\n|---|---|---|---|---|")
     for (better, worse), test, p in zip(pairs, found, holm([test.p for test in found]), strict=True):
         verdict = "holds" if test.difference > 0 and p < LEVEL else "not shown"
-        between = "-" if math.isnan(p) else f"{test.lower:+.4f} to {test.upper:+.4f}"
+        between = test.interval("{:+.4f} to {:+.4f}")
         value = "-" if math.isnan(p) else f"{p:.3g}"
         print(f"| {better} - {worse} | {test.difference:+.4f} | {between} | {value} | {verdict} |")

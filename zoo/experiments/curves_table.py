@@ -124,8 +124,7 @@ def _cells(found: Difference | None) -> list[str]:
     if found is None:
         return ["", "", ""]
     contrast = found.contrast
-    interval = "-" if math.isnan(contrast.p) else f"[{contrast.lower:+.4f}, {contrast.upper:+.4f}]"
-    return [f"{contrast.difference:+.4f}", interval, p_text(found.p_holm)]
+    return [f"{contrast.difference:+.4f}", contrast.interval(), p_text(found.p_holm)]
 
 
 def caption(curves: Curves, differences: Differences, axes: Axes) -> str:

@@ -281,9 +281,8 @@ def contrasts_table(found: Found) -> Table:
     """FMMRec minus host, with an interval over seeds."""
     rows = []
     for host, variant, measure, contrast in differences(found):
-        unknown = math.isnan(contrast.p)
-        interval = "-" if unknown else f"{contrast.lower:+.4f} to {contrast.upper:+.4f}"
-        p = "-" if unknown else f"{contrast.p:.4f}"
+        interval = contrast.interval("{:+.4f} to {:+.4f}")
+        p = "-" if math.isnan(contrast.p) else f"{contrast.p:.4f}"
         rows.append([host, variant, measure, f"{contrast.difference:+.4f}", interval, p])
     return Table(["host", "variant", "measure", "minus host", "95 % over seeds", "p"], rows, left=3)
 

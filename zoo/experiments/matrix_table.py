@@ -99,7 +99,7 @@ def _test_lines(here: dict[float, Corrected]) -> dict[str, dict[float, str]]:
     each = here.items()
     return {
         "fine-tuned - from scratch": {f: f"{c.gain.over_users.difference:+.4f}" for f, c in each},
-        "  95 % interval over users": {f: _interval(c.gain.over_users) for f, c in each},
+        "  95 % interval over users": {f: c.gain.over_users.interval() for f, c in each},
         "  p over seeds": {f: p_text(c.p_seeds) for f, c in each},
         "  p over users": {f: p_text(c.p_users) for f, c in each},
     }
@@ -115,10 +115,6 @@ def caption(matrix: Matrix, found: list[Corrected]) -> str:
         )
         text += f"Both two-sided and corrected for {len(found)} comparison{'s' * (len(found) > 1)} (Holm)."
     return text
-
-
-def _interval(contrast: Contrast) -> str:
-    return f"[{contrast.lower:+.4f}, {contrast.upper:+.4f}]"
 
 
 def p_text(p: float) -> str:

@@ -41,6 +41,14 @@ class Contrast(NamedTuple):
     upper: float
     p: float
 
+    def interval(self, form: str = "[{:+.4f}, {:+.4f}]") -> str:
+        """The interval for a table; - where it is not known.
+
+        >>> Contrast(0.1, 0.05, 0.15, 0.01).interval(), Contrast(0.1, math.nan, math.nan, math.nan).interval()
+        ('[+0.0500, +0.1500]', '-')
+        """
+        return "-" if math.isnan(self.lower) else form.format(self.lower, self.upper)
+
 
 def mean_sd(values: Sequence[float]) -> MeanSd:
     """Mean and standard deviation.

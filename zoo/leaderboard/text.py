@@ -99,7 +99,7 @@ def versus_text(versus: Versus | None, is_base: bool) -> list[str]:
     contrast = difference(versus)
     if math.isnan(contrast.difference):
         return ["-", "-", "-"]
-    between = "" if math.isnan(contrast.lower) else f" [{contrast.lower:+.4f}, {contrast.upper:+.4f}]"
+    between = "" if math.isnan(contrast.lower) else f" {contrast.interval()}"
     return [f"{contrast.difference:+.4f}{between}", p_text(versus.p_users), p_text(versus.p_seeds)]
 
 
