@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ def in_processes(folder: Path, line: list[str]) -> int:
         return process.wait(600)
     finally:
         if process.poll() is None or process.returncode:
-            os.killpg(process.pid, signal.SIGKILL)  # ranks that wait for a dead one
+            with suppress(ProcessLookupError):  # the other rank may have noticed, and ended by itself
+                os.killpg(process.pid, signal.SIGKILL)  # ranks that wait for a dead one
 
 
 @pytest.mark.slow
