@@ -4,12 +4,8 @@ import errno
 import json
 import logging
 import multiprocessing as mp
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +17,6 @@ from safetensors.torch import load_file, save_file
 
 import cli
 from datamodules.demo import write_demo
-from tests.command import succeeded
 from tests.data_makers.killer import command
 from tests.data_makers.killing import files_of
 from tests.miniature import STATES, TEXT
@@ -326,40 +321,3 @@ def features(cache: Path) -> dict[str, bytes]:
     """Finished features, and whatever was left beside them."""
     found = files_of(cache)
     return {name: found[name] for name in found if name.startswith("features-") and "lock" not in name}
-
-
-@pytest.mark.slow
-def test_killed_at_random_times_and_resumed(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent), "OMP_NUM_THREADS": "1"}
-
-    def start() -> "subprocess.Popen[bytes]":
-        program = [sys.executable, "-m", "cli", *line(tmp_path, 5)]
-        return subprocess.Popen(program, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
-
-    assert start().wait() == 0
-    cache = tmp_path / "tiny-0" / ".mmzoo" / "demo-tiny-0"
-    whole = features(cache)
-    delete_features(cache)
-    rng = np.random.default_rng(0)
-    deaths = 0
-    for _ in range(8):
-        process = start()
-        while process.poll() is None and not list(cache.glob("features-*.part")):
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 0.3)))
-        process.kill()
-        deaths += process.wait() == -signal.SIGKILL
-    assert deaths >= 4
-    assert start().wait() == 0
-    assert features(cache) == whole
-
-
-@pytest.mark.slow
-def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
-    succeeded(*line(tmp_path), cwd=tmp_path)
-    cache = tmp_path / "tiny-0" / ".mmzoo" / "demo-tiny-0"
-    alone = features(cache)
-    delete_features(cache)
-    both = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
-    assert "by 2 processes" in succeeded(*line(tmp_path), *both, cwd=tmp_path)
-    assert features(cache) == alone

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch._dynamo
 
+import zoo
 from datamodules.demo import Demo
 from tests.miniature import IMAGE, TEXT
 from zoo.models.morec import MoRec
@@ -62,3 +63,9 @@ def test_compiled_parts_give_what_they_give_alone(data: Demo, mode: bool | str) 
     assert compiled.sequence._compiled_call_impl is not None
     assert list(compiled.state_dict()) == list(alone.state_dict())
     assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_the_full_softmax_is_for_vectors_that_cost_little() -> None:
+    with pytest.raises(ValueError, match=r"text and image would be encoded anew.*cached: true"):
+        zoo.create("morec", loss="full")
+    assert zoo.create("idrec", loss="full").needs().negatives == "none"

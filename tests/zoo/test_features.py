@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import zoo
 from datamodules.demo import Demo
 from tests.miniature import TEXT
 from zoo.content import ContentRecommender
 from zoo.encoders.base import Encoded
 from zoo.feature_build import FeatureBuild, Make, Team
-from zoo.feature_store import FeatureStore, FeatureStoreError
+from zoo.feature_store import FeatureStore
 from zoo.features import Features, tower_digest, where_text
 from zoo.sequential import SequentialRecommender
 from zoo.types import CatalogSpec
@@ -196,36 +194,6 @@ def test_two_processes_share_the_work(data: Demo, tmp_path: Path, monkeypatch: p
     )
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "swapped"])
-def test_a_damaged_store_is_named(data: Demo, tmp_path: Path, damage: str) -> None:
-    model = attached(data)
-    store = FeatureStore(tmp_path / "store", data.spec.n_items, 50)
-    build(store, lambda a, b: model.frozen_rows("text", a, b))
-    path = tmp_path / "store" / "values.npy"
-    content = bytearray(path.read_bytes())
-    match damage:
-        case "flipped":
-            content[-5] ^= 1
-        case "truncated":
-            content = content[:-100]
-        case "swapped":
-            content = bytearray((tmp_path / "store" / "present.npy").read_bytes())
-    path.write_bytes(content)
-    with pytest.raises(FeatureStoreError, match=r"damaged: values\.npy .*Delete that folder"):
-        store.read()
-
-
-def test_no_room_is_said_before_the_work(data: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = attached(data)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(FeatureStoreError, match=r"no room for 282\.0 KiB .* 1\.0 KiB are free"):
-        build(
-            FeatureStore(tmp_path / "store", data.spec.n_items, 50),
-            lambda a, b: model.frozen_rows("text", a, b),
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["store.lock"]
-
-
 def test_a_first_state_that_all_items_share_is_kept_once(data: Demo, tmp_path: Path) -> None:
     torch.manual_seed(0)
     spec = {**TEXT, "pool": "cls", "states": "all"}
@@ -302,12 +270,6 @@ def test_a_missing_modality_is_one_learned_token(data: Demo) -> None:
     assert not torch.allclose(part.pooled_ND[0], part.pooled_ND[2])
 
 
-def test_the_full_softmax_is_for_vectors_that_cost_little() -> None:
-    with pytest.raises(ValueError, match=r"text and image would be encoded anew.*cached: true"):
-        zoo.create("morec", loss="full")
-    assert zoo.create("idrec", loss="full").needs().negatives == "none"
-
-
 def test_towers_wait_on_the_host_and_are_called_back(data: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, str]] = []
     model = attached(data)
@@ -346,19 +308,3 @@ def test_on_a_gpu_features_live_there_or_come_from_page_locked_memory(
     with torch.no_grad():
         loss, expected = (sum(m.training_loss(b).values()) for m, b in ((model, sent), (host, batch)))
     torch.testing.assert_close(torch.as_tensor(loss).cpu(), torch.as_tensor(expected), rtol=1e-4, atol=1e-4)
-
-
-def test_a_first_state_that_turns_out_to_differ_is_refused(tmp_path: Path) -> None:
-    def make(start: int, stop: int) -> dict[str, Tensor]:
-        values = torch.ones(stop - start, 3, 4).half()
-        values[:, 0] += (torch.arange(start, stop) // 20)[:, None]
-        return {"present": torch.ones(stop - start, dtype=torch.bool), "values": values}
-
-    with pytest.raises(
-        FeatureStoreError, match=r"rows 20 to 40 differs .* Set --model\.item_chunk to more than 20"
-    ):
-        build(FeatureStore(tmp_path / "store", 50, 20), make)
-    build(FeatureStore(tmp_path / "store", 50, 50), make)
-    found = FeatureStore(tmp_path / "store", 50, 50).read()
-    assert found["values"].shape == (50, 3, 4)
-    assert found["values"][[0, 20, 40], 0, 0].tolist() == [1, 2, 3]
