@@ -30,6 +30,8 @@ def test_results_are_those_of_a_test(ranker: str, tmp_path: Path) -> None:
     assert ranks["user"].to_list() == list(data.user_names[1:])
     hits = float((ranks["rank"] <= 10).mean())  # type: ignore[arg-type]
     assert record.metrics["hr@10"] == pytest.approx(hits)
+    cost = record.content["cost"]
+    assert cost["memory_bytes"] == cost["memory_before_bytes"] > 0  # counting holds nothing of its own
 
 
 def test_popularity_counts_what_trains(tmp_path: Path) -> None:

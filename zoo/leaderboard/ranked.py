@@ -86,13 +86,14 @@ def record_ranks(
     histogram = torch.from_numpy(np.bincount(beyond_U, minlength=CUTOFFS[-1] + 1))
     rows = [ResultRow("all", metrics_from_histogram(histogram), bootstrap_interval(histogram), len(beyond_U))]
     print(f"\n{format_table(rows)}\n")
+    held = peak(torch.device("cpu"))  # read once: two readings may differ by a page, and the less be negative
     counting = {
         "parameters": 0,
         "trainable": 0,
         "train_seconds": round(found.seconds, 3),
         "test_seconds": None,
-        "memory_bytes": peak(torch.device("cpu")),
-        "memory_before_bytes": peak(torch.device("cpu")),
+        "memory_bytes": held,
+        "memory_before_bytes": held,
     }
     ranks = (found.user_U, found.target_U, found.rank_U, found.rank_U, found.seen_U, found.known_U)
     slices = cut(np.stack(ranks).astype(np.int64), np.empty((2, 0), np.int32), data.items)
